@@ -1,0 +1,98 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+// Every target: Swift 6 mode, complete concurrency checking, warnings are errors, memory-unsafe
+// constructs marked. Upcoming features that will be the default are on already.
+let house: [SwiftSetting] = [
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
+let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
+let argumentParser = Target.Dependency.product(
+  name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+  name: "sipleak",
+  products: [
+    .executable(name: "sipleak", targets: ["sipleak"]),
+    .executable(name: "sipleak-lab", targets: ["sipleak-lab"]),
+    .library(name: "SIPLeak", targets: ["SIPLeak"]),
+    .library(name: "Firewall", targets: ["Firewall"]),
+    .library(name: "Conntrack", targets: ["Conntrack"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+    .package(
+      url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2", traits: []),
+  ],
+  targets: [
+    // The C fence: libmnl, libnetfilter_conntrack and the kernel's own headers.
+    .systemLibrary(
+      name: "CNetfilter", pkgConfig: "libnetfilter_conntrack",
+      providers: [.apt(["libmnl-dev", "libnetfilter-conntrack-dev"])]),
+    .target(name: "Addressing", swiftSettings: house),
+    .target(
+      name: "Netlink", dependencies: ["CNetfilter", systemPackage], swiftSettings: house),
+    .target(
+      name: "Conntrack", dependencies: ["CNetfilter", "Netlink", "Addressing", systemPackage],
+      swiftSettings: house),
+    .target(
+      name: "HostNetwork", dependencies: ["Netlink", "Addressing", systemPackage],
+      swiftSettings: house),
+    .target(
+      name: "Firewall", dependencies: ["Addressing", subprocess, systemPackage],
+      swiftSettings: house),
+    .target(
+      name: "SIPLeak",
+      dependencies: [
+        "Addressing", "Netlink", "Conntrack", "HostNetwork", "Firewall", systemPackage,
+      ], swiftSettings: house),
+    .executableTarget(
+      name: "sipleak", dependencies: ["SIPLeak", "Lab", argumentParser], swiftSettings: house),
+
+    // Private namespaces with real hosts in them: tests, demo and benchmarks run there.
+    .target(name: "CPrivateNamespaces"),
+    .target(
+      name: "Lab",
+      dependencies: ["Addressing", "Netlink", "Conntrack", subprocess, systemPackage],
+      swiftSettings: house),
+    .executableTarget(
+      name: "sipleak-lab", dependencies: ["Lab", "Addressing", argumentParser],
+      swiftSettings: house),
+
+    .testTarget(name: "AddressingTests", dependencies: ["Addressing"], swiftSettings: house),
+    .testTarget(
+      name: "NetlinkTests", dependencies: ["Netlink", systemPackage], swiftSettings: house),
+    .testTarget(
+      name: "ConntrackTests", dependencies: ["Conntrack", "Netlink", "Addressing", systemPackage],
+      swiftSettings: house),
+    .testTarget(
+      name: "HostNetworkTests",
+      dependencies: ["HostNetwork", "Netlink", "Addressing", systemPackage],
+      swiftSettings: house),
+    .testTarget(
+      name: "FirewallTests", dependencies: ["Firewall", "Addressing", systemPackage],
+      swiftSettings: house),
+    .testTarget(
+      name: "SIPLeakTests",
+      dependencies: [
+        "SIPLeak", "Addressing", "Conntrack", "Firewall", "HostNetwork", systemPackage,
+      ], swiftSettings: house),
+    // Links CPrivateNamespaces, whose constructor moves the whole test process into namespaces of
+    // its own before any thread exists.
+    .testTarget(
+      name: "KernelTests",
+      dependencies: [
+        "CPrivateNamespaces", "Lab", "SIPLeak", "Addressing", "Netlink", "Conntrack",
+        "HostNetwork", "Firewall", systemPackage, subprocess,
+      ], swiftSettings: house),
+  ],
+  swiftLanguageModes: [.v6]
+)
