@@ -49,8 +49,7 @@ public struct ConntrackSettings: Sendable, Hashable, Codable {
   ///
   /// Needs no privilege in the current namespace. Corresponds to `sysctl net.netfilter`.
   ///
-  /// - Parameters:
-  ///   - namespace: The network namespace whose settings they are.
+  /// - Parameter namespace: The network namespace whose settings they are.
   /// - Returns: The settings.
   /// - Throws: ``ConntrackError`` if the namespace can't be entered.
   public static func read(

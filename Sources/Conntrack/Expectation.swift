@@ -89,8 +89,7 @@ public struct Expectation: Sendable, Hashable, Codable {
 extension Expectation {
   /// Reads one message of an expectation dump.
   ///
-  /// - Parameters:
-  ///   - payload: The message behind its netlink header, `nfgenmsg` first.
+  /// - Parameter payload: The message behind its netlink header, `nfgenmsg` first.
   /// - Throws: `MalformedNetlink` if lengths contradict each other or something required is missing.
   init(message payload: RawSpan) throws(MalformedNetlink) {
     guard payload.byteCount >= ConntrackMessage.headerLength else {

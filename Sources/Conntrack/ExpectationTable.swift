@@ -7,8 +7,7 @@ import SystemPackage
 public enum ExpectationTable {
   /// Reads every expectation of both families.
   ///
-  /// - Parameters:
-  ///   - namespace: The network namespace whose table it is.
+  /// - Parameter namespace: The network namespace whose table it is.
   /// - Returns: The expectations.
   /// - Throws: ``ConntrackError``; also if one expectation's bytes make no sense.
   public static func dump(
@@ -57,7 +56,7 @@ public enum ExpectationTable {
       var socket = try NetlinkSocket.open(.netfilter, in: namespace)
       try socket.request(request, operation: "delete an expectation")
       return true
-    } catch where error.code == .refused && error.errno == .noSuchFileOrDirectory {
+    } catch  where error.code == .refused && error.errno == .noSuchFileOrDirectory {
       return false
     } catch {
       throw ConntrackError(error)

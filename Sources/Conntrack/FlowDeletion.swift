@@ -50,7 +50,7 @@ extension FlowTable {
         do throws(NetlinkError) {
           try socket.request(request, operation: "delete a flow")
           result.deleted += 1
-        } catch where error.code == .refused && error.errno == .noSuchFileOrDirectory {
+        } catch  where error.code == .refused && error.errno == .noSuchFileOrDirectory {
           result.gone.append(key)
         }
       }

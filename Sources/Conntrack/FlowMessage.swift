@@ -22,8 +22,7 @@ public enum FlowMessage {
 
   /// Reads transport and ports of an entry.
   ///
-  /// - Parameters:
-  ///   - payload: The message behind its netlink header, `nfgenmsg` first.
+  /// - Parameter payload: The message behind its netlink header, `nfgenmsg` first.
   /// - Returns: The ports.
   /// - Throws: ``MalformedNetlink`` if lengths contradict each other or a tuple is missing.
   public static func ports(_ payload: RawSpan) throws(MalformedNetlink) -> Ports {
@@ -56,8 +55,7 @@ public enum FlowMessage {
   ///
   /// Attributes that aren't known are passed over. Tuples, status and id are required.
   ///
-  /// - Parameters:
-  ///   - payload: The message behind its netlink header, `nfgenmsg` first.
+  /// - Parameter payload: The message behind its netlink header, `nfgenmsg` first.
   /// - Returns: The flow.
   /// - Throws: ``MalformedNetlink`` if lengths contradict each other or something required is missing.
   public static func flow(_ payload: RawSpan) throws(MalformedNetlink) -> Flow {

@@ -64,8 +64,7 @@ public enum FlowTable {
 
   /// Number of entries in the table, of all families.
   ///
-  /// - Parameters:
-  ///   - namespace: The network namespace whose table it is.
+  /// - Parameter namespace: The network namespace whose table it is.
   /// - Returns: `net.netfilter.nf_conntrack_count`.
   /// - Throws: ``ConntrackError``; with code `unsupported` if conntrack isn't loaded.
   public static func count(
@@ -78,8 +77,7 @@ public enum FlowTable {
 
   /// Number of buckets of the table, which all namespaces share.
   ///
-  /// - Parameters:
-  ///   - namespace: The network namespace to read it in.
+  /// - Parameter namespace: The network namespace to read it in.
   /// - Returns: `net.netfilter.nf_conntrack_buckets`.
   /// - Throws: ``ConntrackError``; with code `unsupported` if conntrack isn't loaded.
   public static func buckets(
@@ -154,7 +152,7 @@ extension FlowTable {
     var run = WalkRun(query: CompiledQuery(query))
     do throws(NetlinkError) {
       try run.carryOut(plan, family: family, in: namespace, body)
-    } catch where WalkRun.isFilterRefused(error) && plan != .everything {
+    } catch  where WalkRun.isFilterRefused(error) && plan != .everything {
       // An unknown filter is refused before any entry (facts I8); the keys drop doubles anyway.
       do throws(NetlinkError) {
         try run.carryOut(.everything, family: family, in: namespace, body)

@@ -133,7 +133,9 @@ struct WalkPlan: Sendable, Hashable {
       if cost < best.cost { best = (cost, WalkPlan(strategy: strategy, filters: filters)) }
     }
     consider(.transports, byTransport, share: 0.9)
-    if release.filtersReplyTuples || query.places.isDisjoint(with: [.replySource, .replyDestination]) {
+    if release.filtersReplyTuples
+      || query.places.isDisjoint(with: [.replySource, .replyDestination])
+    {
       consider(.portPlaces, byPlace, share: 0.05)
     }
     self = best.plan
