@@ -129,7 +129,7 @@ public struct Enforcement: Sendable {
           Array(text.undo.utf8), backend: text.backend, family: text.family, testOnly: false,
           waitSeconds: 5, access.tools)
       } catch {
-        left.append("our chains in \(text.family.rawValue) \(text.table): \(error.summary)")
+        left.append("our chains in \(text.family.rawValue) \(text.table): \(error)")
       }
     }
     for undo in plan.setUndo(before: before.sample.firewall.snapshot) {
@@ -140,18 +140,18 @@ public struct Enforcement: Sendable {
         if (try? await FirewallHost.snapshot(access.tools))?.snapshot.sets?.contains(where: {
           undo.contains(" \($0.name)")
         }) ?? true {
-          left.append("entries of our sets: \(error.summary)")
+          left.append("entries of our sets: \(error)")
         }
       }
     }
     guard left.isEmpty else {
       throw SIPLeakError(
         .notUndone, message + "; still there: " + left.joined(separator: "; "),
-        advice: "`sipleak purge --apply` removes what is left.", detail: "\(cause)")
+        advice: "`sipleak purge --apply` removes what is left.", detail: cause.standardError ?? "")
     }
     throw SIPLeakError(
-      .undone, "\(message): \(cause.summary)",
-      advice: "What had been written was taken back. \(cause.advice)", detail: "\(cause)")
+      .undone, "\(message): \(cause)",
+      advice: "What had been written was taken back. \(cause.advice ?? "")", detail: cause.standardError ?? "")
   }
 
   /// Deletes the blocked peers' flows, those that came to be meanwhile included.
@@ -168,7 +168,7 @@ public struct Enforcement: Sendable {
           if try FlowTable.delete(key, in: access.namespace) { deleted += 1 }
         } catch {
           report(
-            Step(name: "not deleted", text: "\(key.original.sourceEndpoint): \(error.summary)"))
+            Step(name: "not deleted", text: "\(key.original.sourceEndpoint): \(error)"))
         }
       }
       let query = FlowQuery(
@@ -205,8 +205,8 @@ public struct Enforcement: Sendable {
           Step(name: "removed", text: "our rules in \(rules.family.rawValue) \(rules.table)"))
       } catch {
         throw SIPLeakError(
-          done == 0 ? .unchanged : .notUndone, "our rules could not be removed: \(error.summary)",
-          advice: error.advice, detail: "\(error)")
+          done == 0 ? .unchanged : .notUndone, "our rules could not be removed: \(error)",
+          advice: error.advice ?? "", detail: error.standardError ?? "")
       }
     }
     if !plan.setText.isEmpty {
@@ -215,8 +215,9 @@ public struct Enforcement: Sendable {
         for element in plan.elements { report(Step(name: "unblocked", text: element)) }
       } catch {
         throw SIPLeakError(
-          done == 0 ? .unchanged : .notUndone, "our sets could not be changed: \(error.summary)",
-          advice: "Does another rule use them? \(error.advice)", detail: "\(error)")
+          done == 0 ? .unchanged : .notUndone, "our sets could not be changed: \(error)",
+          advice: "Does another rule use them? \(error.advice ?? "")",
+          detail: error.standardError ?? "")
       }
     }
     _ = consume lock

@@ -75,11 +75,11 @@ private struct HostReader {
       return .failure(
         SIPLeakError(
           error.isPermissionDenied ? .permissionDenied : .unreadable,
-          "cannot read the conntrack table: \(error.summary)",
+          "\(error)",
           advice: error.isPermissionDenied
             ? SIPLeakError.needsRoot
-            : "Is connection tracking built into this kernel, or its module loaded?",
-          detail: "\(error)"))
+            : error.advice ?? "Is connection tracking built into this kernel, or its module loaded?",
+          detail: error.message ?? ""))
     }
   }
 
@@ -100,7 +100,7 @@ private struct HostReader {
     let namespace = access.namespace
     func read<T>(_ what: String, _ fallback: T, _ body: () throws -> T) -> T {
       do { return try body() } catch {
-        note(["cannot read \(what): \(error)"])
+        note(["\(what): \(error)"])
         return fallback
       }
     }
@@ -173,9 +173,8 @@ extension SIPLeakError {
   /// Makes an error of a failed reading of the firewall.
   init(reading error: FirewallError) {
     self.init(
-      error.isPermissionDenied ? .permissionDenied : .unreadable,
-      "cannot read the firewall: \(error.summary)",
-      advice: error.isPermissionDenied ? SIPLeakError.needsRoot : error.advice,
-      detail: "\(error)")
+      error.code == .permissionDenied ? .permissionDenied : .unreadable, "\(error)",
+      advice: error.code == .permissionDenied ? SIPLeakError.needsRoot : error.advice ?? "",
+      detail: error.standardError ?? "")
   }
 }

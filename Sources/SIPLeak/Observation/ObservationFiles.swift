@@ -142,7 +142,7 @@ public enum ObservationFiles {
       reading = try FirewallHost.reading(files: files)
     } catch {
       throw SIPLeakError(
-        .badFile, "\(folder): \(error.summary)", advice: error.advice, detail: "\(error)")
+        .badFile, "\(folder): \(error)", advice: error.advice ?? "")
     }
     return Observation.Sample(time: header.time, flows: flows, firewall: reading)
   }
