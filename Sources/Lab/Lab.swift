@@ -67,6 +67,7 @@ public final class Lab: Sendable {
   /// - Parameter body: What to do with the lab.
   /// - Returns: What the closure returns.
   /// - Throws: ``LabError`` when the lab can't be opened, else what the closure throws.
+  @discardableResult
   public static func with<R>(_ body: (Lab) async throws -> R) async throws -> R {
     let lab = try await open()
     defer { lab.close() }

@@ -34,7 +34,7 @@ public struct LabHost: Sendable {
     _ words: [String], input: String? = nil
   ) async throws(LabError) -> ToolOutput {
     try Isolation.prove(namespace)
-    return try await Tools.require(commandPrefix + words, input: input)
+    return try await Tools.require(namespace.commandPrefix + words, input: input)
   }
 
   /// Runs a program on this host and returns what it printed, whatever its status.
@@ -48,7 +48,7 @@ public struct LabHost: Sendable {
     _ words: [String], input: String? = nil
   ) async throws(LabError) -> ToolOutput {
     try Isolation.prove(namespace)
-    return try await Tools.run(commandPrefix + words, input: input)
+    return try await Tools.run(namespace.commandPrefix + words, input: input)
   }
 
   /// Loads a ruleset in `iptables-save` form, replacing the tables it names.
@@ -70,7 +70,7 @@ public struct LabHost: Sendable {
   /// - Throws: ``LabError`` when the namespace isn't proved private or the program is missing.
   public func execute(_ words: [String]) throws(LabError) -> Int32 {
     try Isolation.prove(namespace)
-    return try Reexecution.foreground(commandPrefix + words)
+    return try Reexecution.foreground(namespace.commandPrefix + words)
   }
 
   /// Sets a kernel setting of this host, as `sysctl -w` does.
@@ -91,7 +91,25 @@ public struct LabHost: Sendable {
       }
     }
   }
+}
 
-  /// `nsenter` rather than `ip netns exec`, which also mounts /sys anew: not allowed everywhere.
-  private var commandPrefix: [String] { ["nsenter", "--net=/run/netns/\(name)", "--"] }
+extension NetworkNamespace {
+  /// Runs a closure on a thread of its own that has entered the namespace.
+  func perform<T: Sendable>(
+    _ body: @escaping @Sendable () throws(LabError) -> T
+  ) throws(LabError) -> T {
+    let result: Result<T, LabError>
+    do {
+      result = try enter {
+        do throws(LabError) {
+          return .success(try body())
+        } catch {
+          return .failure(error)
+        }
+      }
+    } catch {
+      throw LabError(.system, error.operation, errno: error.errno)
+    }
+    return try result.get()
+  }
 }

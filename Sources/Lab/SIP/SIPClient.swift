@@ -109,7 +109,7 @@ public final class SIPClient: Sendable {
       }
       if let answer { return answer }
       guard ContinuousClock.now < end, !Task.isCancelled else { return .silence }
-      try? await Task.sleep(for: .milliseconds(2))
+      await pause(.milliseconds(2))
     }
   }
 
@@ -127,7 +127,7 @@ public final class SIPClient: Sendable {
     for index in 0..<count {
       _ = try post(method, to: peer)
       guard index + 1 < count, !Task.isCancelled else { return }
-      try? await Task.sleep(for: interval)
+      await pause(interval)
     }
   }
 
@@ -176,4 +176,9 @@ public final class SIPClient: Sendable {
   private final class SharedState: Sendable {
     let value = Mutex(State())
   }
+}
+
+/// Sleeps; returns early when the task is cancelled.
+func pause(_ duration: Duration) async {
+  try? await Task.sleep(for: duration)
 }
