@@ -57,8 +57,7 @@ public struct NetlinkAttribute: Sendable, Hashable {
 
   /// Reads the payload as text up to its first NUL; invalid UTF-8 is replaced.
   ///
-  /// - Parameters:
-  ///   - bytes: The bytes the attribute was read from.
+  /// - Parameter bytes: The bytes the attribute was read from.
   /// - Returns: The text.
   public func string(in bytes: RawSpan) -> String {
     var text: [UInt8] = []
@@ -89,8 +88,7 @@ public struct AttributeCursor: Sendable {
   ///
   /// After an error the cursor stands at its end.
   ///
-  /// - Parameters:
-  ///   - bytes: The bytes the cursor was made for.
+  /// - Parameter bytes: The bytes the cursor was made for.
   /// - Returns: The attribute, or `nil` if there is none left.
   /// - Throws: ``MalformedNetlink`` if a length contradicts the bytes.
   @inlinable

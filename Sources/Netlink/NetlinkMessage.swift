@@ -34,8 +34,7 @@ public struct MessageCursor: Sendable {
 
   /// The next message, or `nil` at the end.
   ///
-  /// - Parameters:
-  ///   - bytes: The datagram.
+  /// - Parameter bytes: The datagram.
   /// - Returns: The message's header, or `nil` if there is none left.
   /// - Throws: ``MalformedNetlink`` if a length contradicts the bytes; the cursor then stands at the end.
   public mutating func next(in bytes: RawSpan) throws(MalformedNetlink) -> NetlinkMessage? {

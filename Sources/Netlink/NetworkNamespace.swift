@@ -36,8 +36,7 @@ extension NetworkNamespace {
   /// `CAP_SYS_ADMIN` for another namespace than the current one. Blocks; don't call it for long work on
   /// a thread of the concurrency pool.
   ///
-  /// - Parameters:
-  ///   - body: What to run.
+  /// - Parameter body: What to run.
   /// - Returns: What the closure returns.
   /// - Throws: What the closure throws, or ``NetlinkError`` if the namespace can't be entered.
   public func run<Value: Sendable>(
@@ -49,8 +48,7 @@ extension NetworkNamespace {
 
   /// Runs a closure that doesn't throw, as ``run(_:)`` does, with one kind of error.
   ///
-  /// - Parameters:
-  ///   - body: What to run.
+  /// - Parameter body: What to run.
   /// - Returns: What the closure returns.
   /// - Throws: ``NetlinkError`` if the namespace can't be entered.
   public func enter<Value: Sendable>(
@@ -72,8 +70,7 @@ extension NetworkNamespace {
 
   /// Reads a small file of `/proc/sys` or `/proc/thread-self/net` as the namespace has it.
   ///
-  /// - Parameters:
-  ///   - paths: The files.
+  /// - Parameter paths: The files.
   /// - Returns: The text of those that could be read, by path; up to 64 KiB each.
   /// - Throws: ``NetlinkError`` if the namespace can't be entered.
   public func readFiles(_ paths: [FilePath]) throws(NetlinkError) -> [FilePath: String] {
@@ -93,7 +90,10 @@ extension NetworkNamespace {
     var text: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 4096)
     while text.count < 65536 {
-      guard let count = try? unsafe buffer.withUnsafeMutableBytes({ try unsafe descriptor.read(into: $0) })
+      guard
+        let count = try? unsafe buffer.withUnsafeMutableBytes({
+          try unsafe descriptor.read(into: $0)
+        })
       else { return nil }
       if count == 0 { break }
       text.append(contentsOf: buffer[..<count])
