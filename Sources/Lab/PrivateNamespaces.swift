@@ -25,6 +25,9 @@ public enum PrivateNamespaces {
     case finished(status: Int32)
   }
 
+  /// The file this program was started from, to run it again on a host of the lab.
+  public static var program: String? { Reexecution.ownPath() }
+
   /// Environment variable with the number of the descriptor that ends when the outer process does.
   static let lifelineVariable = "SIPLEAK_LAB_LIFELINE"
 

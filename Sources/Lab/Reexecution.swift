@@ -138,7 +138,7 @@ enum Reexecution {
     return signal == 0 ? (status >> 8) & 0xff : 128 + signal
   }
 
-  private static func ownPath() -> String? {
+  static func ownPath() -> String? {
     var buffer = [UInt8](repeating: 0, count: 4096)
     let count = unsafe buffer.withUnsafeMutableBytes { bytes in
       unsafe bytes.withMemoryRebound(to: CChar.self) {
