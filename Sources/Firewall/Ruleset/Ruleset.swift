@@ -34,6 +34,8 @@ public struct Ruleset: Sendable {
   public var tables: [Table]
   /// Lines after the last table, kept for writing back.
   public var trailer: [[UInt8]] = []
+  /// Whether the file's last line was ended.
+  var endsWithNewline = true
 
   /// Makes a ruleset of tables.
   public init(backend: Backend, family: AddressFamily, tables: [Table] = []) {
@@ -51,9 +53,15 @@ public struct Table: Sendable {
   /// The table's name.
   public var name: String
   /// The chains in the order they were declared.
-  public var chains: [Chain]
+  public var chains: [Chain] { didSet { frozen = nil } }
   /// Comment lines before the table, kept for writing back.
   public var leader: [[UInt8]] = []
+  /// How the lines stood in the file the table was read from.
+  var layout: TableLayout?
+  /// The lines themselves, when they say it in another order than the chains hold it (`-I`, `-F`).
+  ///
+  /// Any change of the chains drops them.
+  var frozen: [UInt8]?
 
   /// Makes a table.
   public init(name: String, chains: [Chain] = []) {
