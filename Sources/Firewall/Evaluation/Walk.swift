@@ -129,6 +129,8 @@ public enum Translation: Sendable, Hashable {
 /// All a ruleset can do with a packet.
 public struct Walk: Sendable {
   /// Every possible outcome; one when all is known.
+  ///
+  /// The first is the one if no condition holds that is not known to hold.
   public var outcomes: [Outcome]
   /// Every rule or policy that counts the packet or may, in order, over all tables on the path.
   public var path: [RuleHit]

@@ -1,3 +1,5 @@
+import Addressing
+
 /// What one option of a rule asks of a packet, ready to be computed.
 ///
 /// The conditions nearly every rule has are cases of their own and hold no reference, so that a

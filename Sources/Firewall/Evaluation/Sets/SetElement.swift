@@ -84,13 +84,16 @@ struct SetElementReader {
   private func extra(_ text: String, _ dimension: SetDimension) -> UInt128? {
     switch dimension {
     case .mac:
-      return ConditionCompiler.hardwareAddress(text)?.reduce(0) { $0 << 8 | UInt128($1) }
+      return ConditionCompiler.hardwareAddress(text)?.reduce(UInt128(0)) {
+        $0 << 8 | UInt128($1)
+      }
     case .mark:
-      return UInt32(anyBase: text).map(UInt128.init)
+      return UInt32(anyBase: text).map { UInt128($0) }
     default:
+      let isPort = text.hasPrefix("physdev:")
       // `physdev:eth0` asks for a bridge port: kept apart by the byte no name has.
-      return text.utf8.count <= 15 || text.hasPrefix("physdev:")
-        ? InterfaceName(text).bytes | (text.hasPrefix("physdev:") ? 1 : 0) : nil
+      return text.utf8.count <= 15 || isPort
+        ? InterfaceName(text).bytes | (isPort ? 1 : 0) : nil
     }
   }
 
@@ -144,7 +147,8 @@ struct SetElementReader {
         number = number * 10 + UInt32(byte - 48)
         digits += 1
         if digits > 3 || number > 255 { return nil }
-      case 46 where digits > 0 && dots < 3 && !isLength, 47 where digits > 0 && dots == 3 && !isLength:
+      case 46 where digits > 0 && dots < 3 && !isLength,
+        47 where digits > 0 && dots == 3 && !isLength:
         bits = bits << 8 | number
         number = 0
         digits = 0

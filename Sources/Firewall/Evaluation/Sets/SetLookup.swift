@@ -107,13 +107,13 @@ struct SetLookup {
           if let isException = keys[bare] { return isException ? .exception : .present }
         }
         // Elements that name a bridge port are not decided.
-        if table.dimensions.last == .interface, hasBridgePort(keys, like: key) { return .unknown }
+        if table.hasBridgePorts, Self.hasBridgePort(keys, like: key) { return .unknown }
       }
     }
     return .missing
   }
 
-  private func hasBridgePort(_ keys: [SetKey: Bool], like key: SetKey) -> Bool {
+  private static func hasBridgePort(_ keys: [SetKey: Bool], like key: SetKey) -> Bool {
     keys.keys.contains {
       $0.extra & 1 == 1 && $0.first == key.first && $0.firstLength == key.firstLength
     }
@@ -125,7 +125,7 @@ struct SetLookup {
       (first.map { prefix($0, key.firstLength) == key.first } ?? true)
         && (second.map { prefix($0, key.secondLength) == key.second } ?? true)
         && (port.map { $0 == key.port } ?? true)
-        && (extra.map { $0 == key.extra || key.extra & 1 == 1 } ?? true)
+        && (extra.map { $0 == key.extra || table.hasBridgePorts } ?? true)
     }
     return agrees ? .unknown : .missing
   }
@@ -133,6 +133,6 @@ struct SetLookup {
   private func prefix(_ bits: UInt128, _ length: UInt8) -> UInt128 {
     if length == 0 { return 0 }
     let host = UInt128(width - min(length, width))
-    return bits >> host << host
+    return (bits >> host) << host
   }
 }

@@ -29,6 +29,8 @@ final class SetTable: Sendable {
   /// Whether every element was understood.
   let isComplete: Bool
   let portsHaveProtocol: Bool
+  /// Whether an element of `hash:net,iface` names a bridge port.
+  let hasBridgePorts: Bool
 
   init(_ set: AddressSet) {
     name = set.name
@@ -49,6 +51,9 @@ final class SetTable: Sendable {
     } else {
       netmask = all
     }
+    hasBridgePorts =
+      self.dimensions.last == .interface
+      && set.entries.contains { $0.element.contains("physdev:") }
     portsHaveProtocol = !set.type.hasPrefix("bitmap:")
     guard dimensions != nil else {
       content = isList ? .list(set.entries.map(\.element)) : .unsupported
