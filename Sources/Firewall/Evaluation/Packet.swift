@@ -48,6 +48,10 @@ public struct ConnectionFacts: Sendable, Hashable {
   public var zone: UInt16?
   /// Seconds left before the flow expires.
   public var expires: UInt32?
+  /// What accounting counted in the original direction before this packet, for `connbytes`.
+  public var originalCounters: RuleCounters?
+  /// What accounting counted in the reply direction before this packet.
+  public var replyCounters: RuleCounters?
 
   /// Makes facts of a state alone.
   public init(state: ConnectionState, direction: FlowDirection? = nil, status: UInt32? = nil) {
@@ -64,6 +68,26 @@ public struct ConnectionFacts: Sendable, Hashable {
     facts.zone = 0
     return facts
   }
+}
+
+/// How a link-layer frame was addressed.
+///
+/// Corresponds to `PACKET_HOST`, `PACKET_BROADCAST` and `PACKET_MULTICAST`.
+public enum LinkDestination: String, Sendable, Hashable, Codable {
+  /// To this host alone.
+  case unicast
+  /// To all on the link.
+  case broadcast
+  /// To a group.
+  case multicast
+}
+
+/// By which port of a bridge a packet came in.
+public enum BridgePort: Sendable, Hashable {
+  /// Not over a bridge, or over one that does not show its packets to iptables.
+  case none
+  /// By the port of this name.
+  case port(String)
 }
 
 /// A packet as far as it is known.
@@ -108,6 +132,27 @@ public struct Packet: Sendable, Hashable {
   public var ttl: UInt8?
   /// The transport payload.
   public var payload: [UInt8]?
+  /// The TCP flags byte: FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32.
+  public var tcpFlags: UInt8?
+  /// Whether it is a fragment after the first.
+  ///
+  /// `false` at first: connection tracking puts fragments together before the raw table
+  /// (facts F8).
+  public var isLaterFragment: Bool?
+  /// The type-of-service byte or traffic class.
+  public var typeOfService: UInt8?
+  /// The source address of the Ethernet frame.
+  public var sourceHardwareAddress: [UInt8]?
+  /// How the frame was addressed.
+  ///
+  /// Set from the destination address at first: unicast unless that is multicast or broadcast.
+  public var linkDestination: LinkDestination?
+  /// The bridge port it came in by.
+  public var bridgePort: BridgePort?
+  /// Whether it was taken out of an IPsec tunnel or transport.
+  public var isDecapsulated: Bool?
+  /// Whether the route back to its source leaves by the interface it came in by.
+  public var passesReversePath: Bool?
 
   /// Makes a packet from the wire.
   public init(
@@ -122,6 +167,11 @@ public struct Packet: Sendable, Hashable {
     self.inInterface = inInterface
     self.connection = connection
     mark = 0
+    isLaterFragment = false
+    linkDestination =
+      !destination.isMulticastOrBroadcast
+      ? .unicast
+      : destination.family == .ipv4 && destination.bits == 0xffff_ffff ? .broadcast : .multicast
   }
 
   /// The address family.

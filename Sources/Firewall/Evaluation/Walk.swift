@@ -1,3 +1,5 @@
+public import Addressing
+
 /// Where a rule stands, with what an operator needs to find it.
 public struct RuleReference: Sendable, Hashable, Codable {
   /// The backend whose ruleset holds it.
@@ -110,9 +112,25 @@ public struct RuleHit: Sendable, Hashable {
   }
 }
 
+/// What destination a packet has once the nat table is done with it.
+///
+/// The endpoint asked about is ``Packet/delivered``, or the one on the wire if that is `nil`.
+public enum Translation: Sendable, Hashable {
+  /// The endpoint asked about.
+  case asAsked
+  /// Certainly another one; `nil` when it is one of several.
+  ///
+  /// The verdict is still that of the path asked about, with the new destination.
+  case elsewhere(Endpoint?)
+  /// Perhaps another one.
+  case uncertain
+}
+
 /// All a ruleset can do with a packet.
 public struct Walk: Sendable {
   /// Every possible outcome; one when all is known.
+  ///
+  /// The first is the one if no condition holds that is not known to hold.
   public var outcomes: [Outcome]
   /// Every rule or policy that counts the packet or may, in order, over all tables on the path.
   public var path: [RuleHit]
@@ -121,16 +139,24 @@ public struct Walk: Sendable {
   /// Whether some lookup could have gone otherwise at another time (a `recent` list, a timed set,
   /// the hour) although it was decided from what was observed.
   public var dependsOnMemory: [UnknownReason]
+  /// Where the nat table, evaluated afresh for a NEW packet, sends it.
+  public var translation: Translation
 
   /// Makes a walk.
   public init(
     outcomes: [Outcome], path: [RuleHit], unknowns: [UnknownReason],
-    dependsOnMemory: [UnknownReason] = []
+    dependsOnMemory: [UnknownReason] = [], translation: Translation = .asAsked
   ) {
     self.outcomes = outcomes
     self.path = path
     self.unknowns = unknowns
     self.dependsOnMemory = dependsOnMemory
+    self.translation = translation
+  }
+
+  /// Where the packet certainly goes instead of the endpoint asked about, if that is known.
+  public var redirectedTo: Endpoint? {
+    if case .elsewhere(let endpoint) = translation { endpoint } else { nil }
   }
 
   /// Whether all possible outcomes agree; DROP and REJECT agree.

@@ -1,0 +1,138 @@
+import Addressing
+
+/// A rule as a walk sees it: where its conditions lie, and what it does.
+struct CompiledRule: Sendable {
+  /// Within ``CompiledRuleset/conditions``.
+  var conditions: Range<Int>
+  var action: TargetAction
+  /// Whether a condition can depend on memory.
+  var remembers: Bool
+}
+
+/// A chain as a walk sees it.
+struct CompiledChain: Sendable {
+  /// Within ``CompiledRuleset/rules``.
+  var rules: Range<Int>
+  /// Whether packets that reach the end are let through; only base chains have an end of that kind.
+  var accepts: Bool
+  /// Where the syntax stands.
+  var table: Int
+  var chain: Int
+}
+
+/// A ruleset with its rules compiled once for all packets.
+struct CompiledRuleset: Sendable {
+  /// What was read, with the base chains that a table has although the text does not show them.
+  let source: Ruleset
+  private(set) var conditions: [Condition] = []
+  private(set) var rules: [CompiledRule] = []
+  private(set) var chains: [CompiledChain] = []
+  /// Whether a rule makes the kernel track connections.
+  private(set) var tracksConnections = false
+  /// Chains by table and name.
+  private var places: [String: [String: Int]] = [:]
+
+  init(_ ruleset: Ruleset, sets: SetTables) {
+    var source = ruleset
+    for index in source.tables.indices {
+      for name in Self.baseChains[source.tables[index].name] ?? []
+      where source.tables[index].chain(name) == nil {
+        source.tables[index].chains.append(Chain(name: name, policy: "ACCEPT"))
+      }
+    }
+    self.source = source
+    let compiler = ConditionCompiler(family: source.family, sets: sets)
+    for (tableIndex, table) in source.tables.enumerated() {
+      var named: [String: Int] = [:]
+      var targets: [String: Int] = [:]
+      for (index, chain) in table.chains.enumerated() where named[chain.name] == nil {
+        named[chain.name] = chains.count + index
+        if !Self.isBuiltIn(chain) { targets[chain.name] = chains.count + index }
+      }
+      // A table may stand twice in a file; the first wins, as `Ruleset.table` answers.
+      if places[table.name] == nil { places[table.name] = named }
+      let targetCompiler = TargetCompiler(family: source.family, chains: targets)
+      for (chainIndex, chain) in table.chains.enumerated() {
+        let start = rules.count
+        for rule in chain.rules {
+          let first = conditions.count
+          let compiled = compiler.conditions(of: rule)
+          if Self.tracks(rule, compiled) { tracksConnections = true }
+          conditions += compiled
+          rules.append(
+            CompiledRule(
+              conditions: first..<conditions.count,
+              action: targetCompiler.action(of: rule.target),
+              remembers: compiled.contains(where: \.mayRemember)))
+        }
+        chains.append(
+          CompiledChain(
+            rules: start..<rules.count,
+            // Without a printed policy the kernel's own default holds.
+            accepts: chain.policy != "DROP", table: tableIndex, chain: chainIndex))
+      }
+    }
+  }
+
+  /// The base chains of the kernel's tables.
+  private static let baseChains = [
+    "raw": ["PREROUTING", "OUTPUT"],
+    "mangle": ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"],
+    "nat": ["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"],
+    "filter": ["INPUT", "FORWARD", "OUTPUT"],
+    "security": ["INPUT", "FORWARD", "OUTPUT"],
+  ]
+
+  private static func isBuiltIn(_ chain: Chain) -> Bool {
+    chain.policy != nil
+      || ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"].contains(chain.name)
+  }
+
+  /// Whether loading the rule turns tracking on for its family (facts A1, A1c).
+  private static func tracks(_ rule: Rule, _ conditions: [Condition]) -> Bool {
+    let targets = [
+      "CT", "CONNMARK", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "SYNPROXY",
+      "CONNSECMARK",
+    ]
+    return conditions.contains(where: \.asksConnection)
+      || rule.matches.contains {
+        ["connlimit", "connlabel", "state", "conntrack"].contains($0.name)
+      }
+      || rule.target.map { targets.contains($0.name) } == true
+  }
+
+  /// The place of a chain.
+  func chain(_ name: String, table: String) -> Int? { places[table]?[name] }
+
+  func syntax(_ chain: Int) -> Chain {
+    source.tables[chains[chain].table].chains[chains[chain].chain]
+  }
+
+  /// A rule's position and text for a person; index 0 is the policy.
+  func reference(chain: Int, index: Int) -> RuleReference {
+    let syntax = syntax(chain)
+    let table = source.tables[chains[chain].table].name
+    guard index > 0 else {
+      return RuleReference(
+        backend: source.backend, table: table, chain: syntax.name, index: 0,
+        text: "policy \(chains[chain].accepts ? "ACCEPT" : "DROP")", counters: syntax.counters)
+    }
+    let rule = syntax.rules[index - 1]
+    return RuleReference(
+      backend: source.backend, table: table, chain: syntax.name, index: index, text: rule.text,
+      counters: rule.counters)
+  }
+
+  /// Whether a rule's conditions hold.
+  func truth(_ rule: CompiledRule, _ situation: Situation, _ variant: Variant) -> Truth {
+    var result = Truth.yes
+    for index in rule.conditions {
+      switch conditions[index].truth(situation, variant) {
+      case .no: return .no
+      case .unknown: result = .unknown
+      case .yes: break
+      }
+    }
+    return result
+  }
+}
