@@ -43,7 +43,8 @@ struct RulesetReading {
       switch bytes[first] {
       case UInt8(ascii: "*"): try beginTable()
       case UInt8(ascii: ":"): try declareChain()
-      case UInt8(ascii: "C"): try commit()
+      case UInt8(ascii: "C") where source.bytes[first...].starts(with: "COMMIT".utf8):
+        try commit()
       case UInt8(ascii: "["), UInt8(ascii: "-"): try rule(first)
       default:
         throw source.error(
