@@ -21,7 +21,8 @@ struct ExplainCommand: AsyncParsableCommand {
       not be read.
       """)
 
-  @Argument(help: ArgumentHelp("The packet in words.", valueName: "word"))
+  @Argument(
+    parsing: .allUnrecognized, help: ArgumentHelp("The packet in words.", valueName: "word"))
   var words: [String] = []
 
   @Option(help: ArgumentHelp("A file that iptables-save wrote, not this host.", valueName: "file"))

@@ -1,3 +1,4 @@
+import Addressing
 public import Firewall
 import Glibc
 public import SystemPackage

@@ -1,5 +1,5 @@
 import Addressing
-import Firewall
+public import Firewall
 
 /// A walk drawn so that a person sees where the packet leaves.
 public enum WalkText {

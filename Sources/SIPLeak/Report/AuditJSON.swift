@@ -1,7 +1,6 @@
 import Conntrack
 import Addressing
 import Firewall
-import FoundationEssentials
 
 /// The JSON that `sipleak audit --format json` prints.
 ///
@@ -24,9 +23,7 @@ public struct AuditJSON: Encodable, Sendable {
 
   /// The document as one line of JSON with a newline.
   public func line() throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    return String(decoding: try encoder.encode(self), as: UTF8.self) + "\n"
+    try JSONLine.text(self)
   }
 
   enum Key: String, CodingKey {

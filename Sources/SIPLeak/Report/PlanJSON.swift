@@ -1,6 +1,5 @@
 import Firewall
 import Addressing
-import FoundationEssentials
 
 /// The JSON of a block's plan and of what came of applying it.
 ///
@@ -24,9 +23,7 @@ public struct PlanJSON: Encodable, Sendable {
 
   /// The document as one line of JSON with a newline.
   public func line() throws -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    return String(decoding: try encoder.encode(self), as: UTF8.self) + "\n"
+    try JSONLine.text(self)
   }
 
   enum Key: String, CodingKey {
