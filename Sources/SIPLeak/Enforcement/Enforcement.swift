@@ -75,8 +75,8 @@ public struct Enforcement: Sendable {
       // In an empty table there is nothing to delete and only the first place to insert at.
       let text = rules.text.forEmptyTable
       switch await FirewallHost.dryRun(
-        sets: Array(sets.utf8), rules: Array(text.utf8), backend: rules.backend,
-        family: rules.family)
+        rules: Array(text.utf8), sets: Array(sets.utf8), backend: rules.backend,
+        family: rules.family, access.tools)
       {
       case .loaded: loaded += 1
       case .failed(let words):
@@ -151,7 +151,8 @@ public struct Enforcement: Sendable {
     }
     throw SIPLeakError(
       .undone, "\(message): \(cause)",
-      advice: "What had been written was taken back. \(cause.advice ?? "")", detail: cause.standardError ?? "")
+      advice: "What had been written was taken back. \(cause.advice ?? "")",
+      detail: cause.standardError ?? "")
   }
 
   /// Deletes the blocked peers' flows, those that came to be meanwhile included.

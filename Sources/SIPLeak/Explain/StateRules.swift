@@ -12,7 +12,8 @@ public enum StateRules {
   ///   - question: The packet, in any state.
   ///   - evaluation: The rules.
   /// - Returns: The rules, each once.
-  public static func met(by question: PacketQuestion, in evaluation: Evaluation) -> [RuleReference] {
+  public static func met(by question: PacketQuestion, in evaluation: Evaluation) -> [RuleReference]
+  {
     var fresh = question.packet
     fresh.connection = .new
     let asNew = evaluation.walk(fresh, to: question.path)

@@ -78,7 +78,8 @@ private struct HostReader {
           "\(error)",
           advice: error.isPermissionDenied
             ? SIPLeakError.needsRoot
-            : error.advice ?? "Is connection tracking built into this kernel, or its module loaded?",
+            : error.advice
+              ?? "Is connection tracking built into this kernel, or its module loaded?",
           detail: error.message ?? ""))
     }
   }
