@@ -28,21 +28,10 @@ public enum FlowTable {
     _ query: FlowQuery, strategy: FlowDump.Strategy? = nil,
     in namespace: NetworkNamespace = .current
   ) throws(ConntrackError) -> FlowDump {
-    var size = try TableSize.read(in: namespace)
-    var attempt = 1
-    while true {
-      var dump = try readFamilies(query, strategy, size, in: namespace)
-      let after = try TableSize.read(in: namespace)
-      if let reason = TableSize.doubt(before: size, after: after) {
-        if reason.isWorthAnotherTry, attempt < attempts {
-          attempt += 1
-          size = after
-          continue
-        }
-        dump.reasons.append(reason.sentence)
-        dump.isComplete = false
-      }
-      return dump
+    try readSettled { () throws(ConntrackError) in
+      try TableSize.read(in: namespace)
+    } _: { (size) throws(ConntrackError) in
+      try readFamilies(query, strategy, size, in: namespace)
     }
   }
 
@@ -94,6 +83,27 @@ public enum FlowTable {
 }
 
 extension FlowTable {
+  /// Reads until the table kept its size meanwhile, or often enough.
+  static func readSettled(
+    size measure: () throws(ConntrackError) -> TableSize,
+    _ read: (TableSize) throws(ConntrackError) -> FlowDump
+  ) throws(ConntrackError) -> FlowDump {
+    var size = try measure()
+    var attempt = 1
+    while true {
+      var dump = try read(size)
+      let after = try measure()
+      guard let doubt = TableSize.doubt(before: size, after: after) else { return dump }
+      guard doubt.isWorthAnotherTry, attempt < attempts else {
+        dump.reasons.append(doubt.sentence)
+        dump.isComplete = false
+        return dump
+      }
+      attempt += 1
+      size = after
+    }
+  }
+
   private struct Part: Sendable {
     var flows: [Flow] = []
     var walk = FlowWalk()

@@ -188,6 +188,28 @@ struct TableSizeTests {
   }
 
   @Test(
+    "that settles gives a complete answer; one that doesn't is given up after three readings",
+    arguments: [
+      ([8, 8], 1, true), ([8, 9, 9], 2, true), ([8, 9, 8, 8], 3, true), ([8, 9, 8, 9], 3, false),
+    ]
+      as [([UInt32], Int, Bool)])
+  func settling(buckets: [UInt32], readings: Int, isComplete: Bool) throws {
+    var left = buckets[...]
+    var count = 0
+    let dump = try FlowTable.readSettled { () throws(ConntrackError) in
+      TableSize(entries: nil, buckets: left.popFirst(), release: nil)
+    } _: { (_) throws(ConntrackError) in
+      count += 1
+      return FlowDump(flows: [], walked: UInt64(count))
+    }
+    #expect(count == readings)
+    #expect(dump.walked == UInt64(readings))
+    #expect(dump.isComplete == isComplete)
+    #expect(dump.reasons.isEmpty == isComplete)
+    #expect(left.isEmpty)
+  }
+
+  @Test(
     "is a number and a newline",
     arguments: [
       ("262144\n", 262144), ("0", 0), ("", nil), ("\n", nil), ("-1\n", nil), ("1 2\n", nil),
