@@ -83,7 +83,7 @@ struct CompiledRuleset: Sendable {
     "security": ["INPUT", "FORWARD", "OUTPUT"],
   ]
 
-  private static func isBuiltIn(_ chain: Chain) -> Bool {
+  static func isBuiltIn(_ chain: Chain) -> Bool {
     chain.policy != nil
       || ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"].contains(chain.name)
   }
