@@ -72,14 +72,14 @@ struct BlockCommand: AsyncParsableCommand {
         Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
       }
       let isRefused = !plan.obstacles.isEmpty || (plan.isEmpty && !addresses.isEmpty)
-      guard apply, !plan.isEmpty else {
-        try show(plan, observation)
-        return isRefused ? 1 : 0
-      }
-      guard audit.isComplete else {
+      if apply, !audit.isComplete {
         throw SIPLeakError(
           .unchanged, "nothing is blocked on a partial reading",
           advice: "See above what could not be read; nothing was changed.")
+      }
+      guard apply, !plan.isEmpty else {
+        try show(plan, observation)
+        return isRefused ? 1 : 0
       }
       return try await enforce(plan, observation, policy)
     }

@@ -29,9 +29,9 @@ struct BlockPlanTests {
         *raw
         :SIPLEAK - [0:0]
         :SIPLEAK-OUT - [0:0]
-        -A SIPLEAK -m comment --comment "sipleak: chain v1"
+        -A SIPLEAK -m comment --comment "sipleak: chain v1, table made"
         -A SIPLEAK -p udp -m set --match-set sipleak4 src,dst -m comment --comment "sipleak: blocked peer" -j DROP
-        -A SIPLEAK-OUT -m comment --comment "sipleak: chain v1"
+        -A SIPLEAK-OUT -m comment --comment "sipleak: chain v1, table made"
         -A SIPLEAK-OUT -p udp -m set --match-set sipleak4 dst,src -m comment --comment "sipleak: opens nothing to a blocked peer" -j CT --notrack
         -I PREROUTING 1 -m comment --comment "sipleak: ahead of conntrack" -j SIPLEAK
         -I OUTPUT 1 -m comment --comment "sipleak: answers stay untracked" -j SIPLEAK-OUT

@@ -23,8 +23,9 @@ struct Blockability {
   init(_ observation: Observation, policy: AuditPolicy) {
     self.observation = observation
     self.policy = policy
-    // Judged by the rules underneath: our own block must not make a trunk look refused.
-    evaluation = Evaluation(observation.sample.firewall.snapshot.withoutOurBlocks)
+    // Judged by the rules underneath, whatever timed sets hold: our own block must not make a trunk
+    // look refused, nor an entry that ran out a phone.
+    evaluation = Evaluation(observation.sample.firewall.snapshot.withoutOurBlocks.atAnyTime)
     ownAddresses = Set(observation.network.addresses.map(\.address))
     interfaces = observation.network.interfaces.filter { !$0.isLoopback }.map(\.name)
     targets = Dictionary(
@@ -82,10 +83,7 @@ struct Blockability {
   }
 
   private static func objection(_ walk: Walk) -> String? {
-    if walk.isCertain, walk.verdict.isRefused {
-      guard let memory = walk.dependsOnMemory.first else { return nil }
-      return "may be admitted again: \(memory.text)"
-    }
+    if walk.isCertain, walk.verdict.isRefused { return nil }
     if let rule = walk.outcomes.first(where: { $0.verdict == .accept })?.rule {
       let place = "\(rule.table) \(rule.chain) \(rule.index)"
       return rule.index == 0

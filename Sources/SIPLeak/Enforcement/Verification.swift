@@ -155,7 +155,7 @@ public struct Verification: Sendable {
               text: "\(sides.peer.address) was accepted before and is not any more"))
           return
         }
-        kept.insert(sides.peer.address)
+        if question == packet.asNew { kept.insert(sides.peer.address) }
       }
     }
     guard let example = kept.min() else { return }

@@ -23,8 +23,11 @@ struct Placement {
           used.contains { $0.backend == .nft && !$0.isWithoutRules }
           ? .nft
           : used.contains { $0.backend == .legacy && !$0.isWithoutRules } ? .legacy : .nft
+        let table = used.first { $0.backend == backend }?.table("raw")
         add(
-          Hooks.raw(backend: backend, family: family, transports: transports), snapshot: snapshot)
+          Hooks.raw(
+            backend: backend, family: family, transports: transports,
+            makesTable: table.map(OwnObjects.made) ?? true), snapshot: snapshot)
       case .beforeStateRule:
         placeBeforeStateRule(
           family, entries: ours, transports: transports, snapshot: snapshot, audit: audit)
