@@ -58,6 +58,9 @@ struct Walker {
   /// Whether anything is left to walk with.
   var isOver: Bool { live.isEmpty }
 
+  /// Whether ``Situation/isOfAnotherFlow(_:)`` holds of any variant.
+  var mayBeAnotherFlow: Bool { live.list.contains(where: situation.isOfAnotherFlow) }
+
   mutating func enter(_ stage: Stage) { situation.stage = stage }
 
   /// Changes every variant, as the hooks between base chains do.
