@@ -110,7 +110,8 @@ extension Kernel {
       try await Lab.with { lab in
         let server = try SIPServer.start(on: lab.pbx)
         try await lab.carrier.run([
-          "sh", "-c", "printf 'hello\\000\\377' > /run/x; exec bash -c 'cat /run/x > /dev/udp/192.0.2.5/5060'",
+          "sh", "-c",
+          "printf 'hello\\000\\377' > /run/x; exec bash -c 'cat /run/x > /dev/udp/192.0.2.5/5060'",
         ])
         #expect(await server.received(1, from: lab.carrier.address4))
         #expect(server.received.first?.message == "")
