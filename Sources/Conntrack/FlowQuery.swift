@@ -18,6 +18,11 @@ public struct FlowQuery: Sendable, Hashable, Codable {
     case replyDestination
   }
 
+  /// The two places that make a flow one of ours by its delivered side, whoever opened it.
+  ///
+  /// Looking at these only halves the walks of a large table.
+  public static let deliveredSide: Set<PortPlace> = [.originalSource, .replySource]
+
   /// The address families to look at.
   public var families: [AddressFamily]
   /// The transports to look at; those without ports give nothing.

@@ -19,27 +19,19 @@ public enum FlowTable {
   ///
   /// - Parameters:
   ///   - query: What is asked for.
+  ///   - strategy: How to ask the kernel; `nil` chooses what is cheapest. One that this kernel is not
+  ///     known to get right is replaced.
   ///   - namespace: The network namespace whose table it is.
   /// - Returns: The flows, each once, and whether any may be missing.
   /// - Throws: ``ConntrackError``, if nothing could be read or only one family.
   public static func dump(
-    _ query: FlowQuery, in namespace: NetworkNamespace = .current
+    _ query: FlowQuery, strategy: FlowDump.Strategy? = nil,
+    in namespace: NetworkNamespace = .current
   ) throws(ConntrackError) -> FlowDump {
-    var size = try TableSize.read(in: namespace)
-    var attempt = 1
-    while true {
-      var dump = try readFamilies(query, size, in: namespace)
-      let after = try TableSize.read(in: namespace)
-      if let reason = TableSize.doubt(before: size, after: after) {
-        if reason.isWorthAnotherTry, attempt < attempts {
-          attempt += 1
-          size = after
-          continue
-        }
-        dump.reasons.append(reason.sentence)
-        dump.isComplete = false
-      }
-      return dump
+    try readSettled { () throws(ConntrackError) in
+      try TableSize.read(in: namespace)
+    } _: { (size) throws(ConntrackError) in
+      try readFamilies(query, strategy, size, in: namespace)
     }
   }
 
@@ -51,15 +43,16 @@ public enum FlowTable {
   /// - Parameters:
   ///   - query: What is asked for; its `families` are not looked at.
   ///   - family: The family to walk.
+  ///   - strategy: How to ask the kernel, as in ``dump(_:strategy:in:)``.
   ///   - namespace: The network namespace whose table it is.
   ///   - body: Called for each flow; `false` ends the walk.
   /// - Returns: How the walk went.
   /// - Throws: ``ConntrackError``; flows may have been handed on before.
   public static func walk(
-    _ query: FlowQuery, family: AddressFamily, in namespace: NetworkNamespace = .current,
-    _ body: (Flow) -> Bool
+    _ query: FlowQuery, family: AddressFamily, strategy: FlowDump.Strategy? = nil,
+    in namespace: NetworkNamespace = .current, _ body: (Flow) -> Bool
   ) throws(ConntrackError) -> FlowWalk {
-    try walk(query, family: family, TableSize.read(in: namespace), in: namespace, body)
+    try walk(query, family: family, strategy, TableSize.read(in: namespace), in: namespace, body)
   }
 
   /// Number of entries in the table, of all families.
@@ -90,18 +83,40 @@ public enum FlowTable {
 }
 
 extension FlowTable {
+  /// Reads until the table kept its size meanwhile, or often enough.
+  static func readSettled(
+    size measure: () throws(ConntrackError) -> TableSize,
+    _ read: (TableSize) throws(ConntrackError) -> FlowDump
+  ) throws(ConntrackError) -> FlowDump {
+    var size = try measure()
+    var attempt = 1
+    while true {
+      var dump = try read(size)
+      let after = try measure()
+      guard let doubt = TableSize.doubt(before: size, after: after) else { return dump }
+      guard doubt.isWorthAnotherTry, attempt < attempts else {
+        dump.reasons.append(doubt.sentence)
+        dump.isComplete = false
+        return dump
+      }
+      attempt += 1
+      size = after
+    }
+  }
+
   private struct Part: Sendable {
     var flows: [Flow] = []
     var walk = FlowWalk()
   }
 
   private static func readFamilies(
-    _ query: FlowQuery, _ size: TableSize, in namespace: NetworkNamespace
+    _ query: FlowQuery, _ strategy: FlowDump.Strategy?, _ size: TableSize,
+    in namespace: NetworkNamespace
   ) throws(ConntrackError) -> FlowDump {
     let read: @Sendable (AddressFamily) -> Result<Part, ConntrackError> = { family in
       var part = Part()
       do throws(ConntrackError) {
-        part.walk = try walk(query, family: family, size, in: namespace) {
+        part.walk = try walk(query, family: family, strategy, size, in: namespace) {
           part.flows.append($0)
           return true
         }
@@ -144,11 +159,11 @@ extension FlowTable {
   }
 
   private static func walk(
-    _ query: FlowQuery, family: AddressFamily, _ size: TableSize, in namespace: NetworkNamespace,
-    _ body: (Flow) -> Bool
+    _ query: FlowQuery, family: AddressFamily, _ strategy: FlowDump.Strategy?, _ size: TableSize,
+    in namespace: NetworkNamespace, _ body: (Flow) -> Bool
   ) throws(ConntrackError) -> FlowWalk {
     let plan = WalkPlan(
-      query, release: size.release, entries: size.entries, buckets: size.buckets)
+      query, strategy, release: size.release, entries: size.entries, buckets: size.buckets)
     var run = WalkRun(query: CompiledQuery(query))
     do throws(NetlinkError) {
       try run.carryOut(plan, family: family, in: namespace, body)

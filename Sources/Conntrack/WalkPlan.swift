@@ -101,44 +101,66 @@ struct WalkPlan: Sendable, Hashable {
   ///
   /// - Parameters:
   ///   - query: What is asked for.
+  ///   - wanted: The strategy to take if this kernel gets it right; `nil` takes the cheapest.
   ///   - release: The kernel's version; `nil` if it couldn't be read.
   ///   - entries: How many entries the table has.
   ///   - buckets: How many buckets the table has.
-  init(_ query: FlowQuery, release: KernelRelease?, entries: UInt32?, buckets: UInt32?) {
+  init(
+    _ query: FlowQuery, _ wanted: FlowDump.Strategy? = nil, release: KernelRelease?,
+    entries: UInt32?, buckets: UInt32?
+  ) {
     let transports = query.transports.filter(\.hasPorts).sorted { $0.rawValue < $1.rawValue }
-    guard let release, release.filtersTuples, !transports.isEmpty else {
-      self = transports.isEmpty ? WalkPlan(strategy: .everything, filters: []) : .everything
+    guard !transports.isEmpty, !query.ports.isEmpty, !query.places.isEmpty else {
+      self.init(strategy: .everything, filters: [])
       return
     }
-    let byTransport = transports.map { KernelFilter(transport: $0) }
-    let byPlace = transports.flatMap { transport -> [KernelFilter] in
-      // The kernel compares ports for these two only (facts I7).
-      guard transport == .udp || transport == .tcp else {
-        return [KernelFilter(transport: transport)]
+    var plans = [WalkPlan.everything]
+    if let release, release.filtersTuples {
+      plans.append(
+        WalkPlan(strategy: .transports, filters: transports.map { KernelFilter(transport: $0) }))
+      let looksAtReplies = !query.places.isDisjoint(with: [.replySource, .replyDestination])
+      // A walk a port is never cheaper for a hundred of them.
+      if release.filtersReplyTuples || !looksAtReplies, query.ports.count <= 100 {
+        plans.append(
+          WalkPlan(
+            strategy: .portPlaces, filters: transports.flatMap { Self.portPlaces($0, query) }))
       }
-      return query.ports.sorted().flatMap { port in
-        FlowQuery.PortPlace.allCases.filter(query.places.contains).map {
-          KernelFilter(transport: transport, place: $0, port: port)
-        }
+    }
+    let count = entries ?? 1000
+    let size = buckets ?? 65536
+    self =
+      plans.first { $0.strategy == wanted }
+      ?? plans.min {
+        $0.cost(entries: count, buckets: size) < $1.cost(entries: count, buckets: size)
+      }
+      ?? .everything
+  }
+
+  private static func portPlaces(_ transport: IPProtocol, _ query: FlowQuery) -> [KernelFilter] {
+    // The kernel compares ports for these two only (facts I7).
+    guard transport == .udp || transport == .tcp else {
+      return [KernelFilter(transport: transport)]
+    }
+    return query.ports.sorted().flatMap { port in
+      FlowQuery.PortPlace.allCases.filter(query.places.contains).map {
+        KernelFilter(transport: transport, place: $0, port: port)
       }
     }
-    // Nanoseconds, facts I9. How much of the table is of other transports, or is SIP, is a guess; it
-    // decides what it costs, never what is found.
-    let count = Double(entries ?? 1000)
-    let walk = 160 * Double(buckets ?? 65536) + 200 * count
-    let returned = 1750 * count
-    var best = (cost: walk + returned, plan: WalkPlan.everything)
-    func consider(_ strategy: FlowDump.Strategy, _ filters: [KernelFilter], share: Double) {
-      let cost = Double(filters.count) * walk + share * returned
-      if cost < best.cost { best = (cost, WalkPlan(strategy: strategy, filters: filters)) }
-    }
-    consider(.transports, byTransport, share: 0.9)
-    if release.filtersReplyTuples
-      || query.places.isDisjoint(with: [.replySource, .replyDestination])
-    {
-      consider(.portPlaces, byPlace, share: 0.05)
-    }
-    self = best.plan
+  }
+
+  /// Nanoseconds the walks take, after facts I9.
+  ///
+  /// How much of the table is of other transports, or is SIP, is a guess: it decides what the answer
+  /// costs, never what it is.
+  private func cost(entries: UInt32, buckets: UInt32) -> Double {
+    let walk = 160 * Double(buckets) + 200 * Double(entries)
+    let share =
+      switch strategy {
+      case .everything: 1.0
+      case .transports: 0.9
+      case .portPlaces: 0.05
+      }
+    return Double(filters.count) * walk + share * 1750 * Double(entries)
   }
 
   private init(strategy: FlowDump.Strategy, filters: [KernelFilter]) {

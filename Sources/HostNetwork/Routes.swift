@@ -187,7 +187,7 @@ extension HostNetwork {
   ///
   /// - Parameters:
   ///   - peer: The destination.
-  ///   - local: The source; must be an address of the host, else the kernel refuses (`EINVAL`).
+  ///   - local: The source; for one that isn't an address of the host there is no route.
   ///   - mark: The packet's mark, for policy rules.
   ///   - namespace: The network namespace.
   /// - Returns: The route, or `nil` if there is none.
@@ -220,7 +220,7 @@ public struct RouteLookup: ~Copyable {
   ///
   /// - Parameters:
   ///   - peer: The destination.
-  ///   - local: The source; must be an address of the host.
+  ///   - local: The source; for one that isn't an address of the host there is no route.
   ///   - mark: The packet's mark, for policy rules.
   /// - Returns: The route, or `nil` if there is none.
   /// - Throws: ``HostNetworkError``.
@@ -266,6 +266,6 @@ public struct RouteLookup: ~Copyable {
     }
     return Route(
       interface: found.outInterface.map { HostNetwork.name(of: $0, names) },
-      gateway: found.gateways.first, source: found.source, kind: found.kind)
+      gateway: found.gateways.first, source: found.source ?? local, kind: found.kind)
   }
 }
