@@ -87,10 +87,16 @@ extension BlockPlan {
     _ address: IPAddress, observation: Observation, blockability: inout Blockability
   ) {
     let port = observation.endpoints.ports.min() ?? 5060
-    let local =
-      observation.network.addresses.first {
-        $0.address.family == address.family && !$0.address.isLoopback
-      }?.address ?? address
+    let own = observation.network.addresses.first {
+      $0.address.family == address.family && !$0.address.isLoopback
+    }
+    guard let local = own?.address else {
+      let family = address.family == .ipv4 ? "IPv4" : "IPv6"
+      omissions.append(
+        Omission(
+          address: address, why: "this host has no \(family) address", isOnRequest: false))
+      return
+    }
     if let why = blockability.answer(
       for: address, wire: Endpoint(local, port), cause: .hostOpened)
     {
