@@ -45,11 +45,15 @@ public struct UnseenFilter: Sendable, Hashable, Codable {
   public var hooks: [String]
   /// Why it is not seen, in words for a person.
   public var why: String
+  /// Whether the ruleset does show this chain, but with rules that are printed wrongly or missing.
+  ///
+  /// Then what is shown proves nothing: neither that a packet is accepted nor that it is refused.
+  public var isMisprint: Bool
 
   /// Makes an unseen filter.
   public init(
     family: AddressFamily?, backend: Backend, table: String, chain: String? = nil,
-    hooks: [String] = [], why: String
+    hooks: [String] = [], why: String, isMisprint: Bool = false
   ) {
     self.family = family
     self.backend = backend
@@ -57,5 +61,6 @@ public struct UnseenFilter: Sendable, Hashable, Codable {
     self.chain = chain
     self.hooks = hooks
     self.why = why
+    self.isMisprint = isMisprint
   }
 }

@@ -17,6 +17,7 @@ struct Token {
 struct SourceText {
   let bytes: [UInt8]
   let name: String
+  var operation = "read the rules"
 
   /// The 1-based line and column (in bytes) of an offset.
   func place(_ offset: Int) -> (line: Int, column: Int) {
@@ -35,7 +36,7 @@ struct SourceText {
   ) -> FirewallError {
     let (line, column) = place(offset)
     return FirewallError(
-      code, operation: "read the rules", file: name, line: line, column: column,
+      code, operation: operation, file: name, line: line, column: column,
       expected: expected, found: found, advice: advice)
   }
 

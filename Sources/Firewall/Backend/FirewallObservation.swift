@@ -1,0 +1,145 @@
+internal import Addressing
+
+/// Runs the tools that print the firewall.
+struct FirewallObservation {
+  let context: ToolContext
+
+  func read() async throws(FirewallError) -> FirewallParts {
+    async let nft4 = nft(.ipv4)
+    async let nft6 = nft(.ipv6)
+    async let legacy4 = legacy(.ipv4)
+    async let legacy6 = legacy(.ipv6)
+    async let sets = print("ipset", ["save"], "read the sets")
+    async let native = native()
+    var parts = FirewallParts()
+    let outcomes = await [
+      (FirewallPart.nft4, nft4), (.nft6, nft6), (.legacy4, legacy4), (.legacy6, legacy6),
+      (.sets, sets), (.native, native),
+    ]
+    var denied: FirewallError?
+    var missing: FirewallError?
+    var isAnythingRead = false
+    for (part, outcome) in outcomes {
+      switch outcome {
+      case .success(let state):
+        parts.states[part] = state
+        if case .read = state { isAnythingRead = true }
+      case .failure(let error):
+        switch error.code {
+        case .toolNotFound:
+          parts.states[part] = .notInstalled(error.operation.replacing("run ", with: ""))
+          if part == .nft4 { missing = error }
+        default:
+          if error.isPermissionDenied, part != .sets { denied = denied ?? error }
+          parts.states[part] = .failed(
+            error.description.split(separator: "\n").first.map(String.init) ?? "it failed")
+        }
+      }
+    }
+    if !isAnythingRead {
+      if let denied { throw denied }
+      if let missing { throw missing }
+    }
+    return parts
+  }
+
+  private typealias Outcome = Result<PartState, FirewallError>
+
+  private func print(
+    _ tool: String, _ arguments: [String], _ operation: String, legacy: Bool = false
+  )
+    async -> Outcome
+  {
+    do {
+      let result = try await context.run(tool, arguments)
+      guard result.isSuccess else {
+        return .failure(await context.failure(result, operation: operation, legacy: legacy))
+      }
+      return .success(.read(result.output))
+    } catch let error {
+      return .failure(error)
+    }
+  }
+
+  private func nft(_ family: AddressFamily) async -> Outcome {
+    let name = Self.name(family)
+    guard let tool = await saver(name, .nft) else {
+      return .failure(
+        FirewallError(
+          .toolNotFound, operation: "run \(name)-nft-save", expected: "it to be installed",
+          advice: ToolContext.installation(of: name)))
+    }
+    return await print(tool, ["-c"], "read the rules of \(name)-nft")
+  }
+
+  private func native() async -> Outcome {
+    // Terse: the elements of sets are not needed, and there may be a million.
+    let terse = await print("nft", ["-j", "-t", "list", "ruleset"], "read the nft ruleset")
+    if case .failure(let error) = terse, error.code == .toolFailed {
+      return await print("nft", ["-j", "list", "ruleset"], "read the nft ruleset")
+    }
+    return terse
+  }
+
+  private func legacy(_ family: AddressFamily) async -> Outcome {
+    let name = Self.name(family)
+    let file = family == .ipv4 ? "/proc/net/ip_tables_names" : "/proc/net/ip6_tables_names"
+    do {
+      // Read by a child, for /proc/net is the reader's own namespace. 10: the file is not there.
+      let names = try await context.run(
+        "sh", ["-c", "test -e \(file) || exit 10; exec cat \(file)"])
+      if names.exitStatus == 10 { return .success(.absent) }
+      guard names.isSuccess else {
+        return .success(
+          .failed("\(file) cannot be read, so whether \(name)-legacy has tables is not known"))
+      }
+      let tables = String(decoding: names.output, as: UTF8.self).split(separator: "\n")
+      if tables.isEmpty { return .success(.absent) }
+      guard let tool = await saver(name, .legacy) else {
+        return .success(
+          .failed(
+            "the kernel has \(name)-legacy tables (\(tables.joined(separator: ", "))) and"
+              + " \(name)-legacy-save is not installed"))
+      }
+      return await print(tool, ["-c"], "read the rules of \(name)-legacy", legacy: true)
+    } catch let error {
+      return .failure(error)
+    }
+  }
+
+  private static func name(_ family: AddressFamily) -> String {
+    family == .ipv4 ? "iptables" : "ip6tables"
+  }
+
+  /// The program that prints a backend's rules: its own name, or the plain one if that is it.
+  private func saver(_ name: String, _ backend: Backend) async -> String? {
+    let own = "\(name)-\(backend.rawValue)-save"
+    if context.locate(own) != nil { return own }
+    let plain = "\(name)-save"
+    guard context.locate(plain) != nil else { return nil }
+    return await IPTablesTool.plainBackend(name, context) == backend ? plain : nil
+  }
+}
+
+/// Which backend the tools without one in their name write to.
+enum IPTablesTool {
+  /// Older ones than 1.8 name none and are legacy.
+  static func plainBackend(_ name: String, _ context: ToolContext) async -> Backend? {
+    guard let version = try? await context.run(name, ["-V"]), version.isSuccess else { return nil }
+    return String(decoding: version.output, as: UTF8.self).contains("nf_tables") ? .nft : .legacy
+  }
+
+  /// The tool that loads rules into a backend.
+  static func restorer(_ backend: Backend, _ family: AddressFamily, _ context: ToolContext) async
+    -> String
+  {
+    let name = family == .ipv4 ? "iptables" : "ip6tables"
+    let own = "\(name)-\(backend.rawValue)-restore"
+    if context.locate(own) != nil { return own }
+    let plain = "\(name)-restore"
+    guard context.locate(plain) != nil, await plainBackend(name, context) == backend else {
+      return own
+    }
+    return plain
+  }
+}
