@@ -1,22 +1,6 @@
 import Addressing
 import Firewall
 
-/// A small generator of numbers that gives the same ones for the same seed, everywhere.
-struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  /// SplitMix64.
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var value = state
-    value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
-    return value ^ (value >> 31)
-  }
-}
-
 /// A random firewall and random packets for it, made from a seed alone.
 ///
 /// It fits one topology: a host with `ev0` towards the peers and `ev2` towards an inner network.
@@ -61,7 +45,7 @@ struct RandomFirewall {
 
   init(seed: UInt64) {
     self.seed = seed
-    random = SeededGenerator(seed: seed)
+    random = SeededGenerator(state: seed)
     family = UInt64.random(in: 0..<3, using: &random) == 0 ? .ipv6 : .ipv4
     let pick = Int.random(in: 0..<6, using: &random)
     backends = pick == 0 ? [.nft, .legacy] : pick % 2 == 0 ? [.nft] : [.legacy]
@@ -115,7 +99,8 @@ struct RandomFirewall {
           case "net": return chance(60) ? one(nets) : one(addresses)
           case "port":
             let port = one(ports)
-            return type == "bitmap:port" ? String(port.drop(while: { $0 != ":" }).dropFirst()) : port
+            return type == "bitmap:port"
+              ? String(port.drop(while: { $0 != ":" }).dropFirst()) : port
           case "mark": return one(["0x1", "0x2", "0x10"])
           case "mac": return one(["02:00:00:00:00:01", "02:00:00:00:00:09"])
           default: return one(["ev0", "ev2", "eth0"])
@@ -223,7 +208,8 @@ struct RandomFirewall {
         words.append("\(destination.hasPrefix("0") ? "" : bang())--dport \(destination)")
       }
       if transport == "tcp", chance(30) {
-        words.append("\(bang())\(one(["--syn", "--tcp-flags SYN,ACK ACK", "--tcp-flags ALL NONE"]))")
+        words.append(
+          "\(bang())\(one(["--syn", "--tcp-flags SYN,ACK ACK", "--tcp-flags ALL NONE"]))")
       }
       return words.count > 1 ? words : []
     case "icmp":
@@ -239,7 +225,9 @@ struct RandomFirewall {
 
   private mutating func match(_ table: String, _ base: String?) -> String {
     let set = one(sets)
-    let directions = one(["src", "dst", "src,dst", "dst,src", "src,dst,src", "dst,dst,src", "src,src,dst"])
+    let directions = one([
+      "src", "dst", "src,dst", "dst,src", "src,dst,src", "dst,dst,src", "src,src,dst",
+    ])
     let mark = one(["0x1", "0x2", "0x0/0x1", "0x10/0xf0", "0x1/0x3"])
     switch Int.random(in: 0..<24, using: &random) {
     case 0, 1, 2: return "-m state --state \(states(false))"
@@ -250,15 +238,19 @@ struct RandomFirewall {
     case 7: return "-m conntrack --ctdir \(one(["ORIGINAL", "REPLY"]))"
     case 8:
       let side = one(["ctorigsrc", "ctorigdst", "ctreplsrc", "ctrepldst"])
-      let prefixes = pool.patterns.filter { !$0.hasSuffix("/0") && !$0.hasSuffix("6") || $0.contains("/26") }
+      let prefixes = pool.patterns.filter {
+        !$0.hasSuffix("/0") && !$0.hasSuffix("6") || $0.contains("/26")
+      }
       return "-m conntrack \(bang())--\(side) \(one(prefixes))"
     case 9:
       let option = one(["ctorigsrcport", "ctorigdstport", "ctreplsrcport", "ctrepldstport"])
-      return "-m conntrack --ctstate \(states(true)) --ctproto \(one(["17", "6"])) \(bang())--\(option) 5060"
+      return
+        "-m conntrack --ctstate \(states(true)) --ctproto \(one(["17", "6"])) \(bang())--\(option) 5060"
     case 10, 11: return "-m mark \(bang())--mark \(mark)"
     case 12: return "-m connmark \(bang())--mark \(mark)"
-    case 13, 14, 15: return "-m set \(bang())--match-set \(set.name) \(directions)"
-      + (chance(15) ? " --return-nomatch" : "")
+    case 13, 14, 15:
+      return "-m set \(bang())--match-set \(set.name) \(directions)"
+        + (chance(15) ? " --return-nomatch" : "")
     case 16:
       return "-m iprange \(bang())--\(one(["src", "dst"]))-range \(one(pool.ranges))"
     case 17: return "-m length \(bang())--length \(one(["0:100", "100:", "60"]))"
@@ -267,7 +259,8 @@ struct RandomFirewall {
         ? "-m ttl \(one(["--ttl-eq 64", "! --ttl-eq 64", "--ttl-lt 64", "--ttl-gt 63"]))"
         : "-m hl \(one(["--hl-eq 64", "! --hl-eq 64", "--hl-lt 64", "--hl-gt 63"]))"
     case 19:
-      return "-m addrtype \(bang())--\(one(["src", "dst"]))-type \(one(["LOCAL", "UNICAST", "MULTICAST"]))"
+      return
+        "-m addrtype \(bang())--\(one(["src", "dst"]))-type \(one(["LOCAL", "UNICAST", "MULTICAST"]))"
     case 20: return "-m pkttype \(bang())--pkt-type \(one(["unicast", "multicast"]))"
     case 21: return "-m \(one(["dscp \(bang())--dscp 0x2e", "tos \(bang())--tos 0x10/0x3f"]))"
     case 22:
@@ -280,7 +273,9 @@ struct RandomFirewall {
       ])
     default:
       return base == "PREROUTING" && table != "nat"
-        ? one(["-m rpfilter", "-m rpfilter --invert", "-m mac \(bang())--mac-source 02:00:00:00:00:01"])
+        ? one([
+          "-m rpfilter", "-m rpfilter --invert", "-m mac \(bang())--mac-source 02:00:00:00:00:01",
+        ])
         : one(["-m policy --dir in --pol none", "-m policy --dir in --pol ipsec"])
     }
   }

@@ -9,8 +9,17 @@ struct PacketImage: Sendable {
 
   var count: Int { bytes.count }
 
+  /// Where the IPv4 flags stand: only the one that forbids fragments is not known to be 0.
+  private var flags: Int? { bytes.first == .some(0x45) ? 6 : nil }
+
   /// The byte at an offset, `nil` if it is not known.
   subscript(_ offset: Int) -> UInt8? { bytes[offset] }
+
+  /// Whether the byte at an offset can have a value.
+  func may(_ offset: Int, be value: UInt8) -> Bool {
+    guard let byte = bytes[offset] else { return offset != flags || value & 0xbf == 0 }
+    return byte == value
+  }
 
   /// Four bytes in network order; unknown bits where a byte is not known.
   func word(_ offset: Int) -> BitPattern {

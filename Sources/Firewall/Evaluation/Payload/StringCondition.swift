@@ -16,7 +16,11 @@ extension ConditionCompiler {
         guard let text = option.only, let value = UInt32(anyBase: text), value <= 65_535 else {
           return nil
         }
-        if option.name == "--from" { condition.from = Int(value) } else { condition.to = Int(value) }
+        if option.name == "--from" {
+          condition.from = Int(value)
+        } else {
+          condition.to = Int(value)
+        }
       case "--icase": condition.ignoresCase = true
       case "--algo": break
       default: return nil
@@ -92,17 +96,17 @@ struct StringCondition: MatchCondition {
   private func matches(_ image: PacketImage, at start: Int) -> Truth {
     var result = Truth.yes
     for (index, wanted) in pattern.enumerated() {
-      guard let byte = image[start + index] else {
-        result = .unknown
-        continue
-      }
-      if byte != wanted, !ignoresCase || Self.upper(byte) != Self.upper(wanted) { return .no }
+      let isPossible =
+        image.may(start + index, be: wanted)
+        || ignoresCase && image.may(start + index, be: Self.otherCase(wanted))
+      if !isPossible { return .no }
+      if image[start + index] == nil { result = .unknown }
     }
     return result
   }
 
-  private static func upper(_ byte: UInt8) -> UInt8 {
-    (97...122).contains(byte) ? byte - 32 : byte
+  private static func otherCase(_ byte: UInt8) -> UInt8 {
+    (97...122).contains(byte) ? byte - 32 : (65...90).contains(byte) ? byte + 32 : byte
   }
 
   func missing(_ situation: Situation, _ variant: Variant) -> Missing {
