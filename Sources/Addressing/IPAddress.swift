@@ -24,7 +24,8 @@ public struct IPAddress: Sendable, Hashable {
   public init(family: AddressFamily, bits: UInt128) {
     self.family = family
     high = family == .ipv4 ? 0 : UInt64(truncatingIfNeeded: bits >> 64)
-    low = family == .ipv4 ? UInt64(UInt32(truncatingIfNeeded: bits)) : UInt64(truncatingIfNeeded: bits)
+    low =
+      family == .ipv4 ? UInt64(UInt32(truncatingIfNeeded: bits)) : UInt64(truncatingIfNeeded: bits)
   }
 
   /// Makes an IPv4 address of its 32 bits in host order.

@@ -71,7 +71,8 @@ public enum PrivateNamespaces {
     guard missing.isEmpty else {
       throw LabError(
         .toolMissing, "make a lab", reason: "not installed: \(missing.joined(separator: ", "))",
-        advice: "On Debian: sudo apt-get install iptables ipset conntrack iproute2 util-linux mount")
+        advice: "On Debian: sudo apt-get install iptables ipset conntrack iproute2 util-linux mount"
+      )
     }
     // The whole way, up to the mount: each step can be forbidden alone.
     let trial = try Reexecution.trial()
@@ -124,7 +125,9 @@ public enum PrivateNamespaces {
     do { file = try FileDescriptor.open(FilePath(path), .readOnly) } catch { return nil }
     defer { close(file.rawValue) }
     var bytes = [UInt8](repeating: 0, count: 32)
-    let count = unsafe bytes.withUnsafeMutableBytes { unsafe read(file.rawValue, $0.baseAddress, $0.count) }
+    let count = unsafe bytes.withUnsafeMutableBytes {
+      unsafe read(file.rawValue, $0.baseAddress, $0.count)
+    }
     guard count > 0 else { return nil }
     let text = String(decoding: bytes.prefix(count), as: UTF8.self)
     return Int(text.split(whereSeparator: \.isWhitespace).first ?? "")

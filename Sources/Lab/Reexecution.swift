@@ -31,20 +31,16 @@ enum Reexecution {
       "\(Isolation.outsideVariable)=\(outside)",
       "\(PrivateNamespaces.lifelineVariable)=\(lifeline.read)",
     ]
-    var mask = sigset_t()
-    var before = sigset_t()
-    unsafe sigemptyset(&mask)
-    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD] { unsafe sigaddset(&mask, signal) }
-    unsafe pthread_sigmask(SIG_BLOCK, &mask, &before)
-    defer { unsafe pthread_sigmask(SIG_SETMASK, &before, nil) }
+    let signals = try Signals.catching()
+    defer { signals.release() }
     let child: pid_t
     do {
-      child = try spawn(words(unshare) + [program] + arguments, adding: variables, mask: before)
+      child = try spawn(words(unshare) + [program] + arguments, adding: variables)
     } catch {
       close(lifeline.write)
       throw error
     }
-    return wait(for: child, lifeline: lifeline.write, mask: &mask)
+    return wait(for: child, lifeline: lifeline.write, signals)
   }
 
   /// Runs a program with this process's terminal and waits for it.
@@ -86,7 +82,7 @@ enum Reexecution {
   }
 
   /// Waits for the child; on a signal ends everything inside, then follows it.
-  private static func wait(for child: pid_t, lifeline: Int32, mask: inout sigset_t) -> Int32 {
+  private static func wait(for child: pid_t, lifeline: Int32, _ signals: Signals) -> Int32 {
     var isOpen = true
     defer { if isOpen { close(lifeline) } }
     while true {
@@ -94,10 +90,7 @@ enum Reexecution {
       let ended = unsafe waitpid(child, &status, WNOHANG)
       if ended == child { return code(status) }
       if ended < 0, errno != EINTR { return 1 }
-      // Another thread may take SIGCHLD, so look again every so often.
-      var pause = timespec(tv_sec: 0, tv_nsec: 20_000_000)
-      let signal = unsafe sigtimedwait(&mask, nil, &pause)
-      guard signal > 0, signal != SIGCHLD else { continue }
+      guard let signal = signals.next(within: 10) else { continue }
       // Process 1 inside ignores signals it has no handler for, and unshare holds back SIGINT and
       // SIGTERM: the closed lifeline is what ends them. The kill is for a copy that hangs.
       close(lifeline)
@@ -106,12 +99,9 @@ enum Reexecution {
         kill(child, SIGKILL)
         _ = reap(child)
       }
+      signals.release()
       Glibc.signal(signal, SIG_DFL)
-      var only = sigset_t()
-      unsafe sigemptyset(&only)
-      unsafe sigaddset(&only, signal)
       kill(getpid(), signal)
-      unsafe pthread_sigmask(SIG_UNBLOCK, &only, nil)
       return 128 + signal
     }
   }
@@ -158,20 +148,12 @@ enum Reexecution {
   }
 
   private static func spawn(
-    _ words: [String], adding variables: [String] = [], mask: sigset_t? = nil,
-    standardError: Int32? = nil
+    _ words: [String], adding variables: [String] = [], standardError: Int32? = nil
   ) throws(LabError) -> pid_t {
     var actions = unsafe posix_spawn_file_actions_t()
     unsafe posix_spawn_file_actions_init(&actions)
     defer { unsafe posix_spawn_file_actions_destroy(&actions) }
     if let standardError { unsafe posix_spawn_file_actions_adddup2(&actions, standardError, 2) }
-    var attributes = posix_spawnattr_t()
-    unsafe posix_spawnattr_init(&attributes)
-    defer { unsafe posix_spawnattr_destroy(&attributes) }
-    if var mask {
-      unsafe posix_spawnattr_setsigmask(&attributes, &mask)
-      unsafe posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
-    }
     var names = variables.compactMap { $0.split(separator: "=").first.map { "\($0)=" } }
     names.append("PATH=")
     var inherited: [String] = []
@@ -185,7 +167,7 @@ enum Reexecution {
     var child: pid_t = 0
     let result = unsafe withCStrings(words) { arguments in
       unsafe withCStrings(environment) { environment in
-        unsafe posix_spawn(&child, words[0], &actions, &attributes, arguments, environment)
+        unsafe posix_spawn(&child, words[0], &actions, nil, arguments, environment)
       }
     }
     guard result == 0 else {
@@ -200,7 +182,7 @@ enum Reexecution {
   ) -> R {
     var pointers = unsafe strings.map { unsafe strdup($0) }
     unsafe pointers.append(nil)
-    defer { for unsafe pointer in unsafe pointers { unsafe free(pointer) } }
+    defer { unsafe pointers.forEach { unsafe free($0) } }
     return unsafe body(pointers)
   }
 }

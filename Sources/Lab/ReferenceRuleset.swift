@@ -9,6 +9,7 @@ public enum ReferenceRuleset {
   /// The filter table alone: what the careless reload flushes and loads again.
   ///
   /// - Parameter family: IPv4 for `iptables-restore`, IPv6 for `ip6tables-restore`.
+  /// - Returns: The text for that program.
   public static func filter(_ family: AddressFamily) -> String {
     let v4 = family == .ipv4
     return """
@@ -35,6 +36,7 @@ public enum ReferenceRuleset {
   /// flushed firewall tracks nothing, and the reload closes what the flush opened (facts A1).
   ///
   /// - Parameter family: The family the rule is for.
+  /// - Returns: The text for `iptables-restore` or `ip6tables-restore`.
   public static func nat(_ family: AddressFamily) -> String {
     """
     *nat
@@ -51,6 +53,7 @@ public enum ReferenceRuleset {
   /// Both tables.
   ///
   /// - Parameter family: The family the rules are for.
+  /// - Returns: The text for `iptables-restore` or `ip6tables-restore`.
   public static func text(_ family: AddressFamily) -> String { nat(family) + filter(family) }
 }
 

@@ -15,7 +15,9 @@ public struct ToolOutput: Sendable, Hashable {
 /// The programs the lab runs: finds them and runs them.
 enum Tools {
   /// An ordinary user's `PATH` on Debian lacks the directories iptables and ip are in.
-  private static let systemDirectories = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"]
+  private static let systemDirectories = [
+    "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin",
+  ]
 
   /// `PATH` with the system directories at its end.
   static var searchPath: String {
@@ -54,7 +56,7 @@ enum Tools {
     }
     let configuration = Configuration(
       executable:
-      .path(FilePath(path)), arguments: Arguments(Array(words.dropFirst())),
+        .path(FilePath(path)), arguments: Arguments(Array(words.dropFirst())),
       environment: .inherit.updating(["PATH": searchPath]))
     let limit = 64 << 20
     do {
@@ -77,7 +79,8 @@ enum Tools {
   }
 
   /// Runs a program to its end and expects it to succeed.
-  static func require(_ words: [String], input: String? = nil) async throws(LabError) -> ToolOutput {
+  static func require(_ words: [String], input: String? = nil) async throws(LabError) -> ToolOutput
+  {
     let result = try await run(words, input: input)
     guard result.status == 0 else {
       throw LabError(

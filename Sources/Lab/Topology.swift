@@ -54,9 +54,11 @@ enum Topology {
         for peer in peers {
           let address = address(peer, family)
           lines.append(
-            "neigh add \(address) lladdr \(hardware(peer, ofPBX: false)) dev to-\(peer) nud permanent")
+            "neigh add \(address) lladdr \(hardware(peer, ofPBX: false)) dev to-\(peer) nud permanent"
+          )
           lines.append(
-            "route add \(address)/\(family.bitWidth) dev to-\(peer) src \(Self.address("pbx", family))")
+            "route add \(address)/\(family.bitWidth) dev to-\(peer) src \(Self.address("pbx", family))"
+          )
         }
       }
     } else {

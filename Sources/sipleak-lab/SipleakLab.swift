@@ -21,6 +21,7 @@ struct SipleakLab: AsyncParsableCommand {
   /// Opens a lab inside private namespaces and runs a program there.
   ///
   /// - Parameter body: What to do in the lab; returns the status to exit with.
+  /// - Throws: `ExitCode` with that status, or what to tell the user.
   static func inLab(_ body: (Lab) async throws -> Int32) async throws {
     do {
       if case .finished(let status) = try PrivateNamespaces.enter() { throw ExitCode(status) }

@@ -33,7 +33,8 @@ import Testing
   func edges() throws {
     let slash28 = try prefix("192.0.2.16/28")
     #expect(try slash28.contains(address("192.0.2.16")) && slash28.contains(address("192.0.2.31")))
-    #expect(try !slash28.contains(address("192.0.2.15")) && !slash28.contains(address("192.0.2.32")))
+    #expect(
+      try !slash28.contains(address("192.0.2.15")) && !slash28.contains(address("192.0.2.32")))
     #expect(try prefix("::/0").contains(address("ffff::")))
     #expect(try !prefix("::/0").contains(address("1.2.3.4")))
     #expect(try !prefix("0.0.0.0/0").contains(address("::ffff:1.2.3.4")))

@@ -1,6 +1,7 @@
 import Addressing
 import Conntrack
 import Netlink
+import TestSupport
 import Testing
 
 /// A UDP flow of zone 5 that a helper expected, each field as ctnetlink lays it out.

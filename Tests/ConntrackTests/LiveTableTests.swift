@@ -2,6 +2,7 @@ import Addressing
 import Conntrack
 import Foundation
 import Netlink
+import TestSupport
 import Testing
 
 /// One value of an independent decoder's JSON: `{"attrs": [[name, value], …]}`.

@@ -12,7 +12,8 @@ struct RulesetCorpusTests {
     for path in files {
       let bytes = try Corpus.bytes(path)
       let rules = try RulesetReader.read(bytes, source: path, backend: .legacy, family: .ipv4)
-      #expect(rules.write() == bytes, "\(path)")
+      let isSame = rules.write() == bytes
+      #expect(isSame, "\(path)")
       let printed = bytes.split(separator: 10).filter { $0.starts(with: "[".utf8) }.count
       let read = rules.tables.flatMap(\.chains).reduce(0) { $0 + $1.rules.count }
       #expect(read == printed, "\(path): every line with counters is a rule")
@@ -56,7 +57,8 @@ struct RulesetCorpusTests {
         do {
           let rules = try RulesetReader.read(
             bytes, source: "rule", backend: .nft, family: one.family)
-          #expect(rules.write() == bytes, "\(one.input)")
+          let isSame = rules.write() == bytes
+          #expect(isSame, "\(one.input)")
         } catch {
           Issue.record("\(one.input): \(error)")
         }
@@ -65,7 +67,8 @@ struct RulesetCorpusTests {
           do {
             let rules = try RulesetReader.read(
               bytes, source: "rule", backend: .nft, family: one.family)
-            #expect(rules.write() == bytes, "\(canon)")
+            let isSame = rules.write() == bytes
+            #expect(isSame, "\(canon)")
           } catch {
             Issue.record("\(canon): \(error)")
           }

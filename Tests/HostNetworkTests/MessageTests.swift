@@ -1,5 +1,6 @@
 import Addressing
 import Netlink
+import TestSupport
 import Testing
 
 @testable import HostNetwork
@@ -157,22 +158,5 @@ struct MessageTests {
       let hop: [UInt8] = [12, 0, 9, 0, length, 0, 0, 0, 2, 0, 0, 0]
       #expect(throws: MalformedNetlink.self) { try route(start + hop) }
     }
-  }
-}
-
-/// SplitMix64: the same bytes for the same seed, everywhere.
-struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) {
-    state = seed
-  }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var value = state
-    value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
-    return value ^ (value >> 31)
   }
 }

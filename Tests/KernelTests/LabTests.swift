@@ -6,7 +6,7 @@ import SystemPackage
 import Testing
 
 extension Kernel {
-  /// The lab itself: does it hold what its names promise?
+  /// The lab itself holds what its names promise.
   @Suite struct LabHosts {
     private func sip(_ lab: Lab, _ family: AddressFamily) -> Endpoint {
       Endpoint(lab.pbx.address(family), 5060)

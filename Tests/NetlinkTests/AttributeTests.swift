@@ -1,4 +1,5 @@
 import Netlink
+import TestSupport
 import Testing
 
 /// Collects the attributes of some bytes; the error, if it ends with one.
@@ -110,22 +111,7 @@ struct AttributeTests {
   }
 }
 
-/// SplitMix64: the same bytes for the same seed, everywhere.
-struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) {
-    state = seed
-  }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var value = state
-    value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
-    return value ^ (value >> 31)
-  }
-
+extension SeededGenerator {
   /// Random bytes; with small lengths, so that walks get further than the first attribute.
   mutating func bytes(upTo limit: Int, smallLengths: Bool) -> [UInt8] {
     let count = Int.random(in: 0...limit, using: &self)

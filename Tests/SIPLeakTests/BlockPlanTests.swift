@@ -29,9 +29,9 @@ struct BlockPlanTests {
         *raw
         :SIPLEAK - [0:0]
         :SIPLEAK-OUT - [0:0]
-        -A SIPLEAK -m comment --comment "sipleak: chain v1"
+        -A SIPLEAK -m comment --comment "sipleak: chain v1, table made"
         -A SIPLEAK -p udp -m set --match-set sipleak4 src,dst -m comment --comment "sipleak: blocked peer" -j DROP
-        -A SIPLEAK-OUT -m comment --comment "sipleak: chain v1"
+        -A SIPLEAK-OUT -m comment --comment "sipleak: chain v1, table made"
         -A SIPLEAK-OUT -p udp -m set --match-set sipleak4 dst,src -m comment --comment "sipleak: opens nothing to a blocked peer" -j CT --notrack
         -I PREROUTING 1 -m comment --comment "sipleak: ahead of conntrack" -j SIPLEAK
         -I OUTPUT 1 -m comment --comment "sipleak: answers stay untracked" -j SIPLEAK-OUT
@@ -203,5 +203,31 @@ struct BlockPlanTests {
     #expect(lift.setText == "del -exist sipleak4 203.0.113.66,udp:5060\n")
     #expect(lift.absent == [address("203.0.113.67")])
     #expect(lift.rules.isEmpty)
+  }
+
+  @Test("With two readings, only what both show is planned, and nothing while the firewall changed")
+  func twoReadings() throws {
+    var host = leaking()
+    var observation = try host.observation()
+    observation.earlier = observation.sample
+    func plan(_ observation: Observation) -> BlockPlan {
+      BlockPlan(
+        BlockRequest(), audit: Audit(observation), observation: observation, policy: AuditPolicy())
+    }
+    #expect(plan(observation).entries.count == 1)
+    // A trunk whose allow rule is loaded a moment later.
+    host.rules =
+      SavedHost.rules.split(separator: "\n")
+      .filter { !$0.contains("accept SIP") }.joined(separator: "\n") + "\n"
+    observation.earlier = try host.observation().sample
+    #expect(plan(observation).isEmpty)
+    #expect(plan(observation).obstacles.count == 1)
+    // The flow is new in the second reading.
+    host = leaking()
+    host.flows = []
+    observation.earlier = try host.observation().sample
+    #expect(plan(observation).isEmpty)
+    #expect(plan(observation).obstacles.isEmpty)
+    #expect(plan(observation).omissions.count == 1)
   }
 }

@@ -38,7 +38,7 @@ struct BoxedTable {
   let table: Table
   private(set) var chains: [BoxedChain] = []
 
-  init(_ table: Table, family: AddressFamily, sets: SetTables) {
+  init(_ table: Table, backend: Backend, family: AddressFamily, sets: SetTables) {
     self.family = family
     self.table = table
     var targets: [String: Int] = [:]
@@ -47,7 +47,7 @@ struct BoxedTable {
       targets[chain.name] = index
     }
     let actions = TargetCompiler(family: family, chains: targets)
-    let compiler = ConditionCompiler(family: family, sets: sets)
+    let compiler = ConditionCompiler(family: family, backend: backend, sets: sets)
     var around = RuleBox.Surroundings()
     around.isBeforeTracking = table.name == "raw"
     around.setsChangedByRules = sets.changedByRules

@@ -62,7 +62,8 @@ public struct ShadowedRules: Sendable {
           isComplete = false
           continue
         }
-        search(BoxedTable(table, family: ruleset.family, sets: sets), ruleset)
+        search(
+          BoxedTable(table, backend: ruleset.backend, family: ruleset.family, sets: sets), ruleset)
       }
     }
   }

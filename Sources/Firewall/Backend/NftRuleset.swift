@@ -115,6 +115,7 @@ struct NftRuleset {
   /// accepting only, under policy accept (ACCEPT in one base chain ends no other, facts D8).
   ///
   /// - Parameter rulesets: What iptables' nft tools have shown.
+  /// - Returns: One entry a chain, in the order nft lists them.
   func unseen(beside rulesets: [Ruleset]) -> [UnseenFilter] {
     var result: [UnseenFilter] = []
     var hooksOfShown: [Key: Set<String>] = [:]

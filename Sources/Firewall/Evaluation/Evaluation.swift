@@ -79,10 +79,7 @@ public struct Evaluation: Sendable {
       pass(point, packet, &walker, meetsNAT: isEvaluated)
     }
     if !isEvaluated, let delivered = packet.delivered {
-      walker.updateVariants {
-        $0.destination = delivered.address.bits
-        $0.port = delivered.port
-      }
+      walker.updateVariants { $0.deliver(to: delivered) }
     }
     let translation = isEvaluated ? Self.translation(of: packet, walker.live) : .asAsked
     for point in path.afterRouting {
@@ -99,6 +96,7 @@ public struct Evaluation: Sendable {
   /// - Parameters:
   ///   - reference: The rule, found by backend, table, chain and position; a policy always matches.
   ///   - packet: The packet; its family says which ruleset of the backend is meant.
+  /// - Returns: Whether they hold, or why that is not known.
   public func matches(_ reference: RuleReference, _ packet: Packet) -> Ternary {
     guard let (ruleset, chain) = find(reference, packet.family) else {
       return .unknown([
@@ -113,8 +111,7 @@ public struct Evaluation: Sendable {
     let isEarly = reference.table == "nat" || reference.chain == "PREROUTING"
     situation.stage = reference.table == "raw" ? .raw : isEarly ? .prerouting : .delivery
     if situation.stage == .delivery, let delivered = packet.delivered {
-      variant.destination = delivered.address.bits
-      variant.port = delivered.port
+      variant.deliver(to: delivered)
     }
     if packet.connection.state == .established || packet.connection.state == .related {
       variant.zone = packet.connection.zone ?? 0
@@ -140,6 +137,7 @@ public struct Evaluation: Sendable {
   /// - Parameters:
   ///   - reference: The rule.
   ///   - family: The family of the ruleset; `nil`: the one whose rule has the reference's text.
+  /// - Returns: The rule as it was read.
   public func rule(_ reference: RuleReference, family: AddressFamily? = nil) -> Rule? {
     guard reference.index > 0, let (ruleset, chain) = find(reference, family) else { return nil }
     return rulesets[ruleset].syntax(chain).rules[reference.index - 1]
@@ -151,6 +149,7 @@ public struct Evaluation: Sendable {
   /// - Parameters:
   ///   - reference: The rule.
   ///   - family: The family of the ruleset; `nil`: the one whose rule has the reference's text.
+  /// - Returns: `false` also for a policy or a rule that is not there.
   public func conditionsDependOnState(
     _ reference: RuleReference, family: AddressFamily? = nil
   ) -> Bool {
@@ -163,7 +162,9 @@ public struct Evaluation: Sendable {
   // MARK: Parts
 
   /// Only the first packet of a flow is translated afresh; one that is confirmed, though still NEW,
-  /// keeps what it was given. What came over lo was translated when it left.
+  /// keeps what it was given.
+  ///
+  /// What came over lo was translated when it left.
   private static func meetsNAT(_ packet: Packet) -> Bool {
     let confirmed: UInt32 = 1 << 3
     return packet.connection.state == .new && packet.inInterface != "lo"
@@ -173,8 +174,14 @@ public struct Evaluation: Sendable {
   private func pass(
     _ point: HookPoint, _ packet: Packet, _ walker: inout Walker, meetsNAT: Bool
   ) {
-    if point.isNAT, !meetsNAT { return }
+    if point.isNAT, !meetsNAT, !walker.mayBeAnotherFlow { return }
     walker.enter(point.stage)
+    let situation = walker.situation
+    let isAlone =
+      !point.isNAT
+      || rulesets.filter {
+        $0.source.family == packet.family && $0.chain(point.chain, table: point.table) != nil
+      }.count == 1
     let isTracked =
       !point.isNAT
       || rulesets.contains { $0.source.family == packet.family && $0.tracksConnections }
@@ -182,18 +189,18 @@ public struct Evaluation: Sendable {
       guard !walker.isOver else { return }
       guard let chain = ruleset.chain(point.chain, table: point.table) else { continue }
       let doubt = doubt(ruleset.source, point)
-      walker.walk(index, chain: chain, isDoubtful: doubt) { variant in
+      walker.walk(index, chain: chain, isDoubtful: doubt, isAlone: isAlone) { variant in
         guard point.isNAT else { return true }
+        if !meetsNAT { return situation.isOfAnotherFlow(variant) ? nil : false }
         // Untracked packets never meet the nat table. Something that is not in these rulesets may
         // have turned tracking on.
         if !isTracked { return variant.tracking == .untracked ? false : nil }
         switch variant.tracking {
         case .untracked: return false
         case .uncertain: return nil
-        // Another backend's nat table may have translated it already.
+        // Whichever backend's nat table came first may have decided already.
         case .ordinary, .template:
-          return point.stage != .prerouting || variant.isTranslated == false
-            ? true : variant.isTranslated.map { !$0 }
+          return point.stage == .prerouting && variant.hasMetTranslation ? nil : true
         }
       }
     }
@@ -244,12 +251,9 @@ public struct Evaluation: Sendable {
   /// Why the printed rules of a base chain may not be those in force (facts D9), or `nil`.
   private func doubt(_ ruleset: Ruleset, _ point: HookPoint) -> String? {
     unseen.first { filter in
-      let words = filter.table.split(separator: " ")
-      return filter.backend == ruleset.backend
+      filter.isMisprint && filter.backend == ruleset.backend && filter.table == point.table
         && (filter.family == nil || filter.family == ruleset.family)
-        && words.last.map(String.init) == point.table
-        && (words.count == 1 || words[0] == (ruleset.family == .ipv4 ? "ip" : "ip6"))
-        && (filter.chain == nil || ruleset.table(point.table)?.chain(filter.chain ?? "") != nil)
+        && (filter.hooks.isEmpty || filter.hooks.contains(point.chain.lowercased()))
     }.map { "\($0.backend.rawValue) table \($0.table) is not as printed: \($0.why)" }
   }
 

@@ -139,6 +139,11 @@ private struct AddressSetReading {
       throw errorHere("each set once")
     }
     let type = try word("a set's type")
+    // A name with a blank in it is printed as it is.
+    guard ["hash:", "bitmap:", "list:"].contains(where: type.hasPrefix) else {
+      at -= 1
+      throw errorHere("a set's type")
+    }
     var set = AddressSet(name: name, type: type, family: nil)
     if type.hasPrefix("bitmap:ip") { set.family = .ipv4 }
     while at < words.count {

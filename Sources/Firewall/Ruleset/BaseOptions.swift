@@ -6,7 +6,7 @@ enum BaseOptions {
   static let long: [String: UInt8] = [
     "--source": UInt8(ascii: "s"), "--src": UInt8(ascii: "s"),
     "--destination": UInt8(ascii: "d"), "--dst": UInt8(ascii: "d"),
-    "--protocol": UInt8(ascii: "p"), "--proto": UInt8(ascii: "p"),
+    "--protocol": UInt8(ascii: "p"),
     "--in-interface": UInt8(ascii: "i"), "--out-interface": UInt8(ascii: "o"),
     "--jump": UInt8(ascii: "j"), "--goto": UInt8(ascii: "g"),
     "--match": UInt8(ascii: "m"), "--fragments": UInt8(ascii: "f"),
@@ -24,10 +24,42 @@ enum BaseOptions {
     "-F": UInt8(ascii: "F"), "--flush": UInt8(ascii: "F"),
   ]
 
-  static let takesArgument = Set("sdpiojgmcwWtM".utf8)
-  static let flags = Set("fvnx46".utf8)
-  static let invertible = Set("sdpiof".utf8)
-  static let once = Set("sdpiofjgc".utf8)
+  static func takesArgument(_ letter: UInt8) -> Bool {
+    switch letter {
+    case UInt8(ascii: "s"), UInt8(ascii: "d"), UInt8(ascii: "p"), UInt8(ascii: "i"),
+      UInt8(ascii: "o"), UInt8(ascii: "j"), UInt8(ascii: "g"), UInt8(ascii: "m"),
+      UInt8(ascii: "c"), UInt8(ascii: "w"), UInt8(ascii: "W"), UInt8(ascii: "t"),
+      UInt8(ascii: "M"):
+      true
+    default: false
+    }
+  }
+
+  static func isFlag(_ letter: UInt8) -> Bool {
+    switch letter {
+    case UInt8(ascii: "f"), UInt8(ascii: "v"), UInt8(ascii: "n"), UInt8(ascii: "x"),
+      UInt8(ascii: "4"), UInt8(ascii: "6"):
+      true
+    default: false
+    }
+  }
+
+  static func mayInvert(_ letter: UInt8) -> Bool {
+    switch letter {
+    case UInt8(ascii: "s"), UInt8(ascii: "d"), UInt8(ascii: "p"), UInt8(ascii: "i"),
+      UInt8(ascii: "o"), UInt8(ascii: "f"):
+      true
+    default: false
+    }
+  }
+
+  /// Whether a rule may have it only once; -m, -v and the like may be repeated.
+  static func isOnce(_ letter: UInt8) -> Bool {
+    switch letter {
+    case UInt8(ascii: "j"), UInt8(ascii: "g"), UInt8(ascii: "c"): true
+    default: mayInvert(letter)
+    }
+  }
 
   /// The built-in chains, which exist without being declared.
   static let builtInChains: Set<String> = [
@@ -68,6 +100,7 @@ enum BaseOptions {
       }
       return value.utf8.contains { $0 <= 0x20 || $0 == UInt8(ascii: "!") } ? "a protocol" : nil
     default:
+      if family == .ipv4 && isDottedQuad(value) { return nil }
       for part in value.split(separator: ",", omittingEmptySubsequences: false)
       where !isAddress(part, family) {
         return family == .ipv4 ? "an IPv4 address or network" : "an IPv6 address or network"
@@ -97,6 +130,32 @@ enum BaseOptions {
       return (0...family.bitWidth).contains(length)
     }
     return IPAddress(String(parts[1]))?.family == family
+  }
+
+  /// Whether this is `a.b.c.d` or `a.b.c.d/length` in decimal: nearly every address of a save.
+  private static func isDottedQuad(_ text: String) -> Bool {
+    var value = 0
+    var digits = 0
+    var dots = 0
+    var inLength = false
+    for byte in text.utf8 {
+      if isDigit(byte) {
+        value = value * 10 + Int(byte - 0x30)
+        digits += 1
+        if digits > 3 || value > (inLength ? 32 : 255) { return false }
+      } else if byte == UInt8(ascii: "."), digits > 0, dots < 3, !inLength {
+        dots += 1
+        value = 0
+        digits = 0
+      } else if byte == UInt8(ascii: "/"), digits > 0, dots == 3, !inLength {
+        inLength = true
+        value = 0
+        digits = 0
+      } else {
+        return false
+      }
+    }
+    return dots == 3 && digits > 0
   }
 
   private static func isShortIPv4(_ host: Substring) -> Bool {

@@ -41,7 +41,8 @@ struct RuleParser {
   /// Slot 0 is the clause `ip`.
   private var matches: [MatchClause] = []
   private var target: TargetClause?
-  private var seen: Set<UInt8> = []
+  /// The base options met, a bit a letter.
+  private var seen: UInt64 = 0
   private var implicit: String?
 
   private struct Loaded {
@@ -65,7 +66,7 @@ struct RuleParser {
     loaded.removeAll(keepingCapacity: true)
     matches = [MatchClause(name: "ip", options: [])]
     target = nil
-    seen = []
+    seen = 0
     implicit = nil
     let command = try command(at: start)
     var line = ParsedLine(command: command, matches: [], target: nil, firstOption: index)
@@ -208,8 +209,8 @@ struct RuleParser {
       let letter = source.bytes[token.start + 1]
       let attached =
         token.end - token.start > 2 ? source.string((token.start + 2)..<token.end) : nil
-      if BaseOptions.takesArgument.contains(letter)
-        || BaseOptions.flags.contains(letter) && attached == nil
+      if BaseOptions.takesArgument(letter)
+        || BaseOptions.isFlag(letter) && attached == nil
       {
         index += 1
         try base(letter, attached, isInverted, start, &line, isChain)
@@ -239,12 +240,14 @@ struct RuleParser {
     func refuse(_ expected: String) -> FirewallError {
       source.error(at: tokens[start], expected: expected)
     }
-    let mayInvert = BaseOptions.invertible.contains(letter)
+    let mayInvert = BaseOptions.mayInvert(letter)
     if isInverted && !mayInvert { throw refuse("an option that can be negated after \"!\"") }
-    if letter != UInt8(ascii: "m"), BaseOptions.once.contains(letter) {
+    if BaseOptions.isOnce(letter) {
       // -j and -g exclude each other.
       let key = letter == UInt8(ascii: "g") ? UInt8(ascii: "j") : letter
-      guard seen.insert(key).inserted else { throw refuse("each option once") }
+      let bit: UInt64 = 1 << UInt64(key & 63)
+      if seen & bit != 0 { throw refuse("each option once") }
+      seen |= bit
     }
     switch letter {
     case UInt8(ascii: "s"), UInt8(ascii: "d"), UInt8(ascii: "i"), UInt8(ascii: "o"),
@@ -300,7 +303,13 @@ struct RuleParser {
       throw source.error(at: tokens[at], expected: expected)
     }
     if letter == UInt8(ascii: "p"), !isInverted { implicit = value }
-    if attached == nil, value.utf8.contains(UInt8(ascii: ",")) {
+    if letter == UInt8(ascii: "s") || letter == UInt8(ascii: "d"),
+      value.utf8.contains(UInt8(ascii: ","))
+    {
+      if attached != nil {
+        throw source.error(
+          at: tokens[at], expected: "a list of addresses as a word of its own")
+      }
       if isInverted {
         throw source.error(at: tokens[at], expected: "one address after \"!\"")
       }
@@ -432,8 +441,18 @@ struct RuleParser {
     }
     if clause < 0 {
       target?.options.append(option)
-    } else {
-      matches[clause].options.append(option)
+      return
     }
+    let match = matches[clause].name
+    if let expected = OptionValues.normalize(&option, of: match) {
+      throw source.error(at: tokens[index - 1], expected: expected)
+    }
+    // `policy` describes several elements, one after the other.
+    if spec.arity != .open, match != "policy",
+      matches[clause].options.contains(where: { $0.name == option.name })
+    {
+      throw source.error(at: tokens[start], expected: "\(option.name) once")
+    }
+    matches[clause].options.append(option)
   }
 }

@@ -248,8 +248,15 @@ struct RulesetReading {
     // Plain is: one blank between, nothing after.
     let length = words.reduce(words.count - 1) { $0 + $1.count }
     isCanonical = isCanonical && length == range.count
+    // Invalid UTF-8 is replaced in the name, so the name alone does not give the line back.
+    isCanonical =
+      isCanonical && name.utf8.elementsEqual(source.bytes[(colon + 1)..<words[0].upperBound])
     let text = isCanonical ? [] : Array(source.bytes[whole])
     if let known = chainIndex[name] {
+      guard !name.unicodeScalars.contains("\u{FFFD}") else {
+        throw source.error(
+          at: colon + 1, expected: "chain names that differ as text", found: name)
+      }
       // Declaring a chain again sets a policy or, for a user's chain, empties it (facts E2).
       if let policy {
         chains[known].policy = policy

@@ -7,7 +7,9 @@ import HostNetwork
 struct FlowJudge {
   let observation: Observation
   let policy: AuditPolicy
-  let evaluation: Evaluation
+  var evaluation: RepeatedEvaluation
+  /// The same rules whatever timed sets hold and whatever the hour.
+  private var timeless: RepeatedEvaluation
   let comparison: SampleComparison?
   let localAddresses: Set<IPAddress>
   private let routes: [RouteQuestion: Route]
@@ -29,7 +31,9 @@ struct FlowJudge {
   init(_ observation: Observation, policy: AuditPolicy) {
     self.observation = observation
     self.policy = policy
-    evaluation = Evaluation(observation.sample.firewall.snapshot)
+    let snapshot = observation.sample.firewall.snapshot
+    evaluation = RepeatedEvaluation(Evaluation(snapshot))
+    timeless = RepeatedEvaluation(Evaluation(snapshot.atAnyTime))
     comparison = observation.earlier.map {
       SampleComparison(before: $0, after: observation.sample)
     }
@@ -60,7 +64,7 @@ struct FlowJudge {
 
     let packet = PeerPacket(sides: sides, flow: flow, ingress: ingress(sides))
     let path = path(to: sides)
-    let asNew = evaluation.walk(packet.asNew, to: path)
+    let asNew = evaluation.walk(packet.asNew, to: path).judgedWhereAsked
     let asHeld = evaluation.walk(packet.asHeld, to: path)
     if asHeld.isCertain, asHeld.verdict == .accept, let rule = asHeld.decidingRule,
       rule != asNew.decidingRule, !stateRules.contains(rule)
@@ -69,7 +73,11 @@ struct FlowJudge {
     }
     guard
       let judged = Judgement.of(
-        flow, sides: sides, asNew: asNew, asHeld: asHeld, hasTrust: policy.hasTrust)
+        flow, sides: sides, asNew: asNew, asHeld: asHeld, hasTrust: policy.hasTrust,
+        mayBeAdmittedAgain: {
+          let any = timeless.walk(packet.asNew, to: path).judgedWhereAsked
+          return !(any.isCertain && any.verdict.isRefused)
+        })
     else { return nil }
 
     let answer = blockability.answer(for: sides.peer.address, wire: sides.wire, cause: judged.cause)
@@ -114,5 +122,29 @@ struct FlowJudge {
       family: family, transport: transport, port: sides.delivered.port)
     sipRulesByEndpoint[place] = rules
     return rules
+  }
+}
+
+extension Walk {
+  /// The walk with a packet that the nat table sends elsewhere counted as refused.
+  ///
+  /// The question is whether it would reach the endpoint of the flow that stands.
+  var judgedWhereAsked: Walk {
+    switch translation {
+    case .asAsked: return self
+    case .elsewhere:
+      guard isCertain, verdict == .accept else { return self }
+      let rule = path.last { $0.rule.table == "nat" && $0.rule.index > 0 }?.rule
+      var changed = self
+      changed.outcomes = [Outcome(.drop, rule: rule ?? decidingRule)]
+      return changed
+    case .uncertain:
+      guard !(isCertain && verdict.isRefused) else { return self }
+      var changed = self
+      changed.outcomes.append(Outcome(.unknown, rule: nil))
+      changed.unknowns.append(
+        UnknownReason(.fact, "whether the nat table sends it elsewhere is not known"))
+      return changed
+    }
   }
 }

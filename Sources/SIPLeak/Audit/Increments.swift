@@ -25,7 +25,10 @@ public struct Increments: Sendable, Hashable, Codable {
   /// Conntrack counts packets that are dropped later too (facts D5), so this is traffic, not
   /// delivery.
   public var flowPackets: UInt64?
-  /// Whether the flow's timeout was refreshed, which needs no accounting (facts A2).
+  /// Whether packets of either direction passed: by accounting, else by the refreshed timeout, which
+  /// needs none (facts A2).
+  ///
+  /// `nil` when the interval is too short to tell.
   public var isAlive: Bool?
   /// The growth at the rule that lets the flow in.
   public var stateRule: OfRule?
@@ -59,6 +62,20 @@ struct SampleComparison {
     return Increments.OfRule(rule: rule, packets: now.packets - old.packets)
   }
 
+  /// Whether packets of either direction passed, as far as that can be told.
+  private func isAlive(was: Flow, now: Flow) -> Bool? {
+    func total(_ flow: Flow) -> UInt64? {
+      guard let original = flow.originalCounters, let reply = flow.replyCounters else { return nil }
+      return original.packets &+ reply.packets
+    }
+    if let before = total(was), let after = total(now) { return after != before }
+    guard let then = was.timeout, let left = now.timeout else { return nil }
+    // Undisturbed, a timeout falls by the time that passed; both readings are cut to whole seconds.
+    if Double(left) >= Double(then) - seconds + 1 { return true }
+    // In a short interval a refresh at its beginning would look the same.
+    return seconds >= 3 ? false : nil
+  }
+
   /// What moved beside one flow.
   func increments(
     flow: Flow, origin: FlowSides.Origin, held: RuleReference?, new: RuleReference?,
@@ -73,13 +90,7 @@ struct SampleComparison {
       let base = old == nil ? 0 : past?.packets
       packets = base.flatMap { now.packets >= $0 ? now.packets - $0 : nil }
     }
-    var alive: Bool?
-    if let old, let then = old.timeout, let left = flow.timeout {
-      // Undisturbed, a timeout falls by the time that passed; one second covers rounding.
-      alive = Double(left) > Double(then) - seconds + 1
-    } else if old == nil {
-      alive = true
-    }
+    let alive = old.map { isAlive(was: $0, now: flow) } ?? true
     return Increments(
       seconds: seconds, flowPackets: packets, isAlive: alive,
       stateRule: held.map { growth($0, family: flow.family) },

@@ -9,7 +9,8 @@ struct Judgement {
 
   /// Decides the cause from both walks, the first that fits; `nil` when there is nothing to say.
   static func of(
-    _ flow: Flow, sides: FlowSides, asNew: Walk, asHeld: Walk, hasTrust: Bool
+    _ flow: Flow, sides: FlowSides, asNew: Walk, asHeld: Walk, hasTrust: Bool,
+    mayBeAdmittedAgain: () -> Bool
   ) -> Judgement? {
     // Refused as it stands: it does not get in, whatever opened it.
     if asHeld.isCertain, asHeld.verdict.isRefused { return nil }
@@ -37,7 +38,7 @@ struct Judgement {
     }
     guard asNew.isCertain else { return uncertain(asNew) }
     if asNew.verdict.isRefused {
-      if !asNew.dependsOnMemory.isEmpty {
+      if !asNew.dependsOnMemory.isEmpty, mayBeAdmittedAgain() {
         return Judgement(
           cause: .lapsed,
           why: "refused now, but another state of this would admit it: "

@@ -51,6 +51,11 @@ public struct Enforcement: Sendable {
     report: @Sendable (Step) -> Void
   ) async throws(SIPLeakError) -> Outcome {
     let lock = try RunLock.take()
+    guard await FirewallHost.ipsetAvailable(access.tools) else {
+      throw SIPLeakError(
+        .unchanged, "ipset is not installed, or the kernel has no sets",
+        advice: "Blocks are entries of a set: apt-get install ipset. Nothing was changed.")
+    }
     try await dryRun(plan, report: report)
     try await writeSets(plan, before: before)
     try await writeRules(plan, before: before)
@@ -210,10 +215,12 @@ public struct Enforcement: Sendable {
           advice: error.advice ?? "", detail: error.standardError ?? "")
       }
     }
+    try await removeMadeTables(plan)
     if !plan.setText.isEmpty {
       do throws(FirewallError) {
         try await FirewallHost.restoreSets(Array(plan.setText.utf8), access.tools)
         for element in plan.elements { report(Step(name: "unblocked", text: element)) }
+        if plan.request == .purge { report(Step(name: "removed", text: "our sets")) }
       } catch {
         throw SIPLeakError(
           done == 0 ? .unchanged : .notUndone, "our sets could not be changed: \(error)",
@@ -222,6 +229,25 @@ public struct Enforcement: Sendable {
       }
     }
     _ = consume lock
+  }
+
+  /// Removes the tables that were not there before us, where nobody has put anything into them.
+  private func removeMadeTables(_ plan: RemovalPlan) async throws(SIPLeakError) {
+    guard !plan.tables.isEmpty else { return }
+    do throws(FirewallError) {
+      let snapshot = try await FirewallHost.snapshot(access.tools).snapshot
+      for made in plan.tables {
+        guard
+          let table = snapshot.rulesets.first(where: {
+            $0.backend == made.backend && $0.family == made.family
+          })?.table(made.name)
+        else { continue }
+        _ = try await FirewallHost.removeEmptyTable(table, family: made.family, access.tools)
+      }
+    } catch {
+      // An empty table decides nothing; what was asked is done.
+      return
+    }
   }
 }
 

@@ -87,7 +87,8 @@ public struct Verification: Sendable {
       lines.append(
         Line(
           answer: .verified,
-          text: "\(entry.address): its packets are refused \(place), flow gone\(count)"))
+          text: "\(entry.address): its packets are refused \(place), "
+            + (plan.deletions.isEmpty ? "no flow" : "flow gone") + count))
     } else if plan.request.place == .beforeStateRule {
       lines.append(
         Line(
@@ -155,7 +156,7 @@ public struct Verification: Sendable {
               text: "\(sides.peer.address) was accepted before and is not any more"))
           return
         }
-        kept.insert(sides.peer.address)
+        if question == packet.asNew { kept.insert(sides.peer.address) }
       }
     }
     guard let example = kept.min() else { return }

@@ -30,7 +30,9 @@ public enum ObservationFiles {
   struct SampleHeader: Codable {
     var time: Double
     var flowCount: Int
-    var files: [String]
+    /// The firewall's files with their sizes in bytes: a save cut within its first comment would
+    /// else read as an empty firewall.
+    var files: [String: Int]
   }
 
   /// Writes an observation into a folder, which is made if need be.
@@ -76,7 +78,8 @@ public enum ObservationFiles {
     try write(lines, folder.appending("flows.jsonl"))
     for (name, bytes) in sample.firewall.files { try write(Data(bytes), folder.appending(name)) }
     let header = SampleHeader(
-      time: sample.time, flowCount: sample.flows.count, files: sample.firewall.files.keys.sorted())
+      time: sample.time, flowCount: sample.flows.count,
+      files: sample.firewall.files.mapValues(\.count))
     // Last: a folder without it is known to be cut short.
     try write(try encoder.encode(header), folder.appending("sample.json"))
   }
@@ -130,12 +133,17 @@ public enum ObservationFiles {
       throw bad(flowsPath, nil, "expected \(header.flowCount) flows, found \(flows.count)")
     }
     var files: [String: [UInt8]] = [:]
-    for name in header.files {
+    for (name, size) in header.files {
       // The list comes from a file; it may name files of this folder only.
       guard !name.contains("/"), name != ".", name != ".." else {
         throw bad(path, nil, "a file name without slashes was expected")
       }
-      files[name] = Array(try read(folder.appending(name)))
+      let bytes = Array(try read(folder.appending(name)))
+      guard bytes.count == size else {
+        throw bad(
+          folder.appending(name), nil, "expected \(size) bytes, found \(bytes.count): cut short")
+      }
+      files[name] = bytes
     }
     let reading: FirewallReading
     do throws(FirewallError) {

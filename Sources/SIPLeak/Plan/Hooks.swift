@@ -23,12 +23,17 @@ struct Hooks {
   var family: AddressFamily
   var table: String
   var chains: [OwnChain]
+  /// Whether the table is not there before us: then a purge takes it away again.
+  var makesTable = false
 
   /// A drop ahead of connection tracking, and answers to blocked peers kept untracked.
   ///
   /// The drop alone is not enough: the server's own retransmissions and keepalives open the flow
   /// again from our side (facts C2, C3, C6).
-  static func raw(backend: Backend, family: AddressFamily, transports: [IPProtocol]) -> Hooks {
+  static func raw(
+    backend: Backend, family: AddressFamily, transports: [IPProtocol], makesTable: Bool
+  ) -> Hooks {
+    let versionRule = makesTable ? Self.tableMark : Self.versionRule
     let set = OwnObjects.setName(family)
     let drops = transports.map { transport in
       "-p \(transport) -m set --match-set \(set) src,dst -m comment "
@@ -47,7 +52,7 @@ struct Hooks {
         OwnChain(
           name: OwnObjects.answerChain, rules: [versionRule] + untracked, from: "OUTPUT",
           position: 1, comment: "\(OwnObjects.label) answers stay untracked"),
-      ])
+      ], makesTable: makesTable)
   }
 
   /// A drop in the chain and position just before the rule that lets the peer in.
@@ -71,6 +76,11 @@ struct Hooks {
   /// Counts and decides nothing; says which shape the chain has.
   private static var versionRule: String {
     "-m comment --comment \"\(OwnObjects.label) chain \(OwnObjects.version)\""
+  }
+
+  /// The same, in a table that was not there before us.
+  private static var tableMark: String {
+    "-m comment --comment \"\(OwnObjects.tableMark)\""
   }
 
   /// Whether chains and jumps stand as wanted already.

@@ -15,6 +15,16 @@ public enum OwnObjects {
   /// The version of the chains' shape, in the first rule's comment.
   public static let version = "v1"
 
+  /// The comment of the first rule of our chains in a table that was not there before us.
+  static let tableMark = "\(label) chain \(version), table made"
+
+  /// Whether our chains in a table say that we made it.
+  static func made(_ table: Table) -> Bool {
+    [dropChain, answerChain].contains { name in
+      table.chain(name)?.rules.contains { $0.comment == tableMark } ?? false
+    }
+  }
+
   /// The set of blocked peers of a family.
   public static func setName(_ family: AddressFamily) -> String {
     family == .ipv4 ? "sipleak4" : "sipleak6"
@@ -62,6 +72,18 @@ extension FirewallSnapshot {
       emptied.entries = []
       return emptied
     }
+    return copy
+  }
+
+  /// The same firewall at any time: sets whose entries come and go, and the hour, not known.
+  ///
+  /// What it refuses certainly is refused whatever a timed set holds. Our own sets stay, as they
+  /// only refuse.
+  var atAnyTime: FirewallSnapshot {
+    var copy = self
+    let ours = AddressFamily.allCases.map(OwnObjects.setName)
+    copy.sets = sets?.filter { !$0.createOptions.contains("timeout") || ours.contains($0.name) }
+    copy.time = nil
     return copy
   }
 

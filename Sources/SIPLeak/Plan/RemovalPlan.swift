@@ -23,8 +23,20 @@ public struct RemovalPlan: Sendable {
   public var setText: String
   /// Rules to remove, one transaction a table.
   public var rules: [BlockPlan.RestoreText]
+  /// Tables that we made and that are to go if they are empty afterwards.
+  public var tables: [MadeTable]
   /// Things of our name that are not ours and stay.
   public var kept: [String]
+
+  /// A table that was not there before us.
+  public struct MadeTable: Sendable, Hashable {
+    /// The backend it is in.
+    public var backend: Backend
+    /// The family.
+    public var family: AddressFamily
+    /// The table's name.
+    public var name: String
+  }
 
   /// Whether there is nothing to take back.
   public var isEmpty: Bool { setText.isEmpty && rules.isEmpty }
@@ -36,6 +48,7 @@ public struct RemovalPlan: Sendable {
     absent = []
     setText = ""
     rules = []
+    tables = []
     kept = []
     switch request {
     case .addresses(let addresses):
@@ -110,6 +123,10 @@ public struct RemovalPlan: Sendable {
           lines += ["-F \(name)", "-X \(name)"]
         }
         guard !lines.isEmpty else { continue }
+        if OwnObjects.made(table), ruleset.backend == .nft {
+          tables.append(
+            MadeTable(backend: ruleset.backend, family: ruleset.family, name: table.name))
+        }
         let text = (["*\(table.name)"] + lines + ["COMMIT"]).map { $0 + "\n" }.joined()
         rules.append(
           BlockPlan.RestoreText(

@@ -104,9 +104,9 @@ public struct DiagnosisText {
   private func verdict(_ name: String, _ judged: JudgedVerdict, width: Int) -> String {
     let word = judged.isCertain ? judged.verdict.rawValue.uppercased() : "UNKNOWN"
     guard let rule = judged.rule else { return "      \(name)  \(word)" }
-    var line = "      \(name)  \(word.padded(7))  \(escaped(rule.place).padded(width))"
+    var line = "      \(name)  \(word.padded(6))  \(escaped(rule.place).padded(width))"
     let label = rule.comment.map { "\"\($0)\"" } ?? rule.text
-    let counters = rule.counters.map { "   " + count($0.packets) + " pkts" } ?? ""
+    let counters = rule.counters.map { "   " + count($0.packets) } ?? ""
     let room = max(20, style.width - line.count - counters.count - 2)
     var shown = escaped(label)
     // A cut in the middle of an escape would still be plain text.

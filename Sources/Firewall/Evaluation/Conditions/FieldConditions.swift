@@ -98,7 +98,13 @@ struct HeaderField: MatchCondition {
   private func value(_ situation: Situation, _ variant: Variant) -> UInt32? {
     switch field {
     case .length: situation.packet.length
-    case .ttl: variant.edits.contains(.ttl) ? nil : situation.packet.ttl.map(UInt32.init)
+    case .ttl:
+      // A router counts it down before its FORWARD chains see the packet.
+      variant.edits.contains(.ttl)
+        ? nil
+        : situation.packet.ttl.map {
+          UInt32($0) - (situation.isRouted && $0 > 0 ? 1 : 0)
+        }
     }
   }
 

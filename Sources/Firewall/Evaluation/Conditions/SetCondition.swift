@@ -77,6 +77,8 @@ struct SetCondition: MatchCondition {
     if case .unsupported = table.content { return .unknown }
     guard isSource.count >= table.dimensions.count else { return .no }
     let lookup = SetLookup(table: table, isSource: isSource, situation, variant)
+    // Only types that can have exceptions know the option; the others ignore it.
+    let returnsExceptions = returnsExceptions && table.type.contains("net")
     let result: Truth =
       switch lookup.result {
       case .missing: .no

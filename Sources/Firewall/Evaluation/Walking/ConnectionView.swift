@@ -50,6 +50,11 @@ extension Situation {
     }
   }
 
+  /// Whether a held packet may not be looked up where its flow is, and so be a NEW one.
+  func isOfAnotherFlow(_ variant: Variant) -> Bool {
+    if case .unknown = connection(variant) { true } else { false }
+  }
+
   var direction: FlowDirection? {
     packet.connection.direction ?? (packet.connection.state == .new ? .original : nil)
   }

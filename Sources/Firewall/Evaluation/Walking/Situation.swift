@@ -53,6 +53,11 @@ struct Situation: Sendable {
     }
   }
 
+  /// Whether the packet has passed the routing decision of a forwarding host.
+  var isRouted: Bool {
+    path == .forward && (stage == .delivery || stage == .postrouting)
+  }
+
   /// The variant a packet has before the first rule.
   var initialVariant: Variant {
     Variant(
