@@ -115,8 +115,18 @@ struct Walker {
     while let top = stack.indices.last {
       let chain = stack[top].chain
       let rules = compiled.chains[chain].rules
-      let position = rules.lowerBound + stack[top].next
-      guard position < rules.upperBound, !stack[top].live.isEmpty else {
+      let start = rules.lowerBound + stack[top].next
+      var position = start
+      let isLive = !stack[top].live.isEmpty
+      while isLive, position < rules.upperBound,
+        compiled.guards[position].rejects(
+          source: situation.source, transport: situation.transport)
+      {
+        position += 1
+      }
+      stack[top].next += position - start
+      steps += position - start
+      guard isLive, position < rules.upperBound else {
         var frame = stack.removeLast()
         active.remove(frame.chain)
         frame.live.insert(frame.returned)
