@@ -67,18 +67,24 @@ let package = Package(
       name: "sipleak-lab", dependencies: ["Lab", "Addressing", argumentParser],
       swiftSettings: house),
 
-    .testTarget(name: "AddressingTests", dependencies: ["Addressing"], swiftSettings: house),
+    // Shared by the unit tests.
+    .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: house),
     .testTarget(
-      name: "NetlinkTests", dependencies: ["Netlink", systemPackage], swiftSettings: house),
+      name: "AddressingTests", dependencies: ["TestSupport", "Addressing"], swiftSettings: house),
     .testTarget(
-      name: "ConntrackTests", dependencies: ["Conntrack", "Netlink", "Addressing", systemPackage],
+      name: "NetlinkTests", dependencies: ["TestSupport", "Netlink", systemPackage],
+      swiftSettings: house),
+    .testTarget(
+      name: "ConntrackTests",
+      dependencies: ["TestSupport", "Conntrack", "Netlink", "Addressing", systemPackage],
       swiftSettings: house),
     .testTarget(
       name: "HostNetworkTests",
-      dependencies: ["HostNetwork", "Netlink", "Addressing", systemPackage],
+      dependencies: ["TestSupport", "HostNetwork", "Netlink", "Addressing", systemPackage],
       swiftSettings: house),
     .testTarget(
-      name: "FirewallTests", dependencies: ["Firewall", "Addressing", systemPackage],
+      name: "FirewallTests",
+      dependencies: ["TestSupport", "Firewall", "Addressing", systemPackage],
       swiftSettings: house),
     .testTarget(
       name: "SIPLeakTests",

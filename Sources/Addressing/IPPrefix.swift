@@ -45,7 +45,7 @@ public struct IPPrefix: Sendable, Hashable {
 }
 
 extension IPPrefix: LosslessStringConvertible {
-  /// Reads `ADDRESS` or `ADDRESS/LENGTH`; host bits must be zero or are cleared.
+  /// Reads `ADDRESS` or `ADDRESS/LENGTH`; host bits are cleared.
   public init?(_ description: String) {
     let parts = description.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
     guard let first = parts.first, let address = IPAddress(String(first)) else { return nil }
@@ -55,6 +55,7 @@ extension IPPrefix: LosslessStringConvertible {
     }
     guard (1...3).contains(parts[1].utf8.count),
       parts[1].utf8.allSatisfy({ (48...57).contains($0) }),
+      parts[1] == "0" || parts[1].first != "0",
       let length = Int(parts[1])
     else { return nil }
     self.init(address, length: length)

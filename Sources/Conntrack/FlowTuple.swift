@@ -10,9 +10,9 @@ public struct FlowTuple: Sendable, Hashable, Codable {
   public var destination: IPAddress
   /// Transport protocol.
   public var transport: IPProtocol
-  /// Source port in host order; 0 for protocols without ports.
+  /// Source port in host order; 0 for protocols without ports, GRE's key for GRE.
   public var sourcePort: UInt16
-  /// Destination port in host order; 0 for protocols without ports.
+  /// Destination port in host order; 0 for protocols without ports, GRE's key for GRE.
   public var destinationPort: UInt16
 
   /// Makes a tuple.

@@ -21,6 +21,8 @@ import Testing
     Case("-A INPUT -s 300.1.1.1 -j DROP", 1, 13, "an IPv4 address or network"),
     Case("-A INPUT -s 10.0.0.0/33", 1, 13, "an IPv4 address or network"),
     Case("-A INPUT -s 2001:db8::1", 1, 13, "an IPv4 address or network"),
+    Case(
+      "-A INPUT --source=10.0.0.1,10.0.0.2", 1, 10, "a list of addresses as a word of its own"),
     Case("-A INPUT -s", 1, 12, "an address"),
     Case("-A INPUT ! -s 10.0.0.1,10.0.0.2", 1, 15, "one address after \"!\""),
     Case("-A INPUT ! -s ! 10.0.0.1", 1, 15, "one \"!\""),

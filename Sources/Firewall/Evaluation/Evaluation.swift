@@ -14,9 +14,9 @@ public enum PacketPath: String, Sendable, Hashable, Codable {
 /// collect every possible outcome. All rules are compiled once when the evaluation is made; it can
 /// then be shared between threads and asked any number of times.
 public struct Evaluation: Sendable {
-  private let rulesets: [CompiledRuleset]
+  let rulesets: [CompiledRuleset]
   private let unseen: [UnseenFilter]
-  private let host: HostFacts
+  let host: HostFacts
 
   /// Prepares the rules and sets of a snapshot.
   ///
@@ -45,6 +45,13 @@ public struct Evaluation: Sendable {
       localAddresses: snapshot.localAddresses.map(Set.init), time: snapshot.time)
   }
 
+  /// The same host with some conditions replaced.
+  init(_ other: Evaluation, rulesets: [CompiledRuleset]) {
+    self.rulesets = rulesets
+    unseen = other.unseen
+    host = other.host
+  }
+
   /// Walks a packet through every table it would pass, of both backends.
   ///
   /// A NEW packet meets the nat table; a held one is delivered as ``Packet/delivered`` says.
@@ -55,7 +62,18 @@ public struct Evaluation: Sendable {
   ///   - path: Where it goes after routing.
   /// - Returns: Every possible outcome, with the rules met on the way.
   public func walk(_ packet: Packet, to path: PacketPath) -> Walk {
+    walk(packet, to: path, guide: nil)
+  }
+
+  /// The walk with a guide past rules that do not matter, and a change of the packet before the
+  /// first rule.
+  func walk(
+    _ packet: Packet, to path: PacketPath, guide: WalkGuide?,
+    preparing prepare: ((inout Variant) -> Void)? = nil
+  ) -> Walk {
     var walker = Walker(rulesets, Situation(packet, path: path, host: host))
+    walker.guide = guide
+    if let prepare { walker.updateVariants(prepare) }
     let isEvaluated = Self.meetsNAT(packet)
     for point in PacketPath.beforeRouting {
       pass(point, packet, &walker, meetsNAT: isEvaluated)

@@ -44,10 +44,22 @@ enum BaseOptions {
     }
   }
 
-  static func mayInvert(_ letter: UInt8) -> Bool { "sdpiof".utf8.contains(letter) }
+  static func mayInvert(_ letter: UInt8) -> Bool {
+    switch letter {
+    case UInt8(ascii: "s"), UInt8(ascii: "d"), UInt8(ascii: "p"), UInt8(ascii: "i"),
+      UInt8(ascii: "o"), UInt8(ascii: "f"):
+      true
+    default: false
+    }
+  }
 
   /// Whether a rule may have it only once; -m, -v and the like may be repeated.
-  static func isOnce(_ letter: UInt8) -> Bool { "sdpiofjgc".utf8.contains(letter) }
+  static func isOnce(_ letter: UInt8) -> Bool {
+    switch letter {
+    case UInt8(ascii: "j"), UInt8(ascii: "g"), UInt8(ascii: "c"): true
+    default: mayInvert(letter)
+    }
+  }
 
   /// The built-in chains, which exist without being declared.
   static let builtInChains: Set<String> = [

@@ -8,11 +8,10 @@ enum OptionValues {
     case "tcp", "udp", "sctp", "dccp", "udplite":
       guard option.name == "--sport" || option.name == "--dport", let value = option.arguments.first
       else { return nil }
-      return isPortRange(value[...]) ? nil : "a port or a range of ports, 0 to 65535"
+      return arePorts(value, list: false) ? nil : "a port or a range of ports, 0 to 65535"
     case "multiport":
       guard let value = option.arguments.first, option.arguments.count == 1 else { return nil }
-      let parts = value.split(separator: ",", omittingEmptySubsequences: false)
-      return parts.allSatisfy(isPortRange) ? nil : "ports and ranges of ports, 0 to 65535"
+      return arePorts(value, list: true) ? nil : "ports and ranges of ports, 0 to 65535"
     case "state", "conntrack":
       guard option.name == "--state" || option.name == "--ctstate",
         let value = option.arguments.first
@@ -22,13 +21,14 @@ enum OptionValues {
     }
   }
 
-  /// `a`, `a:b`, `:b` or `a:`, of numbers or service names.
-  private static func isPortRange(_ text: Substring) -> Bool {
+  /// `a`, `a:b`, `:b` or `a:`, of numbers or service names; several with commas where allowed.
+  private static func arePorts(_ text: String, list: Bool) -> Bool {
     var number = 0
     var colons = 0
+    var length = 0
     var isName = false
-    if text.utf8.isEmpty { return false }
     for byte in text.utf8 {
+      length += 1
       switch byte {
       case UInt8(ascii: "0")...UInt8(ascii: "9"):
         number = min(number * 10 + Int(byte - 0x30), 1 << 20)
@@ -37,6 +37,12 @@ enum OptionValues {
         if colons > 1 || number > 65_535 && !isName { return false }
         number = 0
         isName = false
+      case UInt8(ascii: ","):
+        if !list || length == 1 || number > 65_535 && !isName { return false }
+        number = 0
+        colons = 0
+        length = 0
+        isName = false
       case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
         UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."), UInt8(ascii: "+"),
         UInt8(ascii: "/"):
@@ -44,7 +50,7 @@ enum OptionValues {
       default: return false
       }
     }
-    return isName || number <= 65_535
+    return length > 0 && (isName || number <= 65_535)
   }
 
   private static let stateNames = ["INVALID", "NEW", "ESTABLISHED", "RELATED", "UNTRACKED"]
@@ -54,6 +60,12 @@ enum OptionValues {
   private static func states(_ value: String, _ isConntrack: Bool, _ option: inout RuleOption)
     -> String?
   {
+    switch value {
+    case "NEW", "ESTABLISHED", "RELATED,ESTABLISHED", "NEW,ESTABLISHED", "INVALID",
+      "NEW,RELATED,ESTABLISHED", "INVALID,NEW", "RELATED", "UNTRACKED":
+      return nil
+    default: break
+    }
     let names = isConntrack ? stateNames + statusNames : stateNames
     let parts = value.split(separator: ",", omittingEmptySubsequences: false)
     if parts.allSatisfy({ names.contains(String($0)) }) { return nil }

@@ -303,7 +303,13 @@ struct RuleParser {
       throw source.error(at: tokens[at], expected: expected)
     }
     if letter == UInt8(ascii: "p"), !isInverted { implicit = value }
-    if attached == nil, value.utf8.contains(UInt8(ascii: ",")) {
+    if letter == UInt8(ascii: "s") || letter == UInt8(ascii: "d"),
+      value.utf8.contains(UInt8(ascii: ","))
+    {
+      if attached != nil {
+        throw source.error(
+          at: tokens[at], expected: "a list of addresses as a word of its own")
+      }
       if isInverted {
         throw source.error(at: tokens[at], expected: "one address after \"!\"")
       }

@@ -131,6 +131,17 @@ struct CompiledRuleset: Sendable {
   /// The place of a chain.
   func chain(_ name: String, table: String) -> Int? { places[table]?[name] }
 
+  /// The same rules with other conditions: `change`, asked for each index in order, gives the one to
+  /// put there, or `nil` to leave it.
+  func replacing(_ change: (Int) -> Condition?) -> CompiledRuleset {
+    var result = self
+    for index in conditions.indices {
+      if let other = change(index) { result.conditions[index] = other }
+    }
+    result.guards = rules.map { RuleGuard(Array(result.conditions[$0.conditions])) }
+    return result
+  }
+
   func syntax(_ chain: Int) -> Chain {
     source.tables[chains[chain].table].chains[chains[chain].chain]
   }

@@ -1,0 +1,52 @@
+# sipleak. `make demo` and `make test` do their own set-up.
+
+SWIFT ?= swift
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+# What the programs and the tests need on Debian. Swift itself comes from swift.org.
+PACKAGES = iptables ipset nftables conntrack iproute2 util-linux mount procps \
+  libmnl-dev libnetfilter-conntrack-dev pkg-config ca-certificates git
+
+.PHONY: all setup build demo test lint man release install clean
+
+all: build
+
+# Installs only what is missing and says nothing when nothing is.
+setup:
+	@Scripts/setup $(PACKAGES)
+
+build: setup
+	$(SWIFT) build
+
+# The debug build: the demo waits for packets, not for code, and this builds in half the time.
+demo: setup
+	@$(SWIFT) build --product sipleak
+	@"$$($(SWIFT) build --show-bin-path)/sipleak" demo
+
+test: setup
+	$(SWIFT) test $(SWIFT_TEST_FLAGS)
+
+lint:
+	$(SWIFT) format lint --strict -r Sources Tests Package.swift
+
+# The man pages come from the program's own --help. Run it after a change of a verb or option.
+man:
+	$(SWIFT) package --allow-writing-to-package-directory generate-manual --section 8 \
+	  --output-directory Docs
+
+# Two parts, so that `sudo make install` needs no Swift: build first, copy then.
+release: setup
+	$(SWIFT) build -c release --static-swift-stdlib --product sipleak
+
+install:
+	@test -x .build/release/sipleak || $(MAKE) release
+	install -d "$(DESTDIR)$(PREFIX)/bin"
+	install -m 755 -s .build/release/sipleak "$(DESTDIR)$(PREFIX)/bin/sipleak"
+	@if test -f Docs/sipleak.8; then \
+	  install -d "$(DESTDIR)$(PREFIX)/share/man/man8" && \
+	  install -m 644 Docs/sipleak.8 "$(DESTDIR)$(PREFIX)/share/man/man8/sipleak.8"; \
+	fi
+
+clean:
+	$(SWIFT) package clean

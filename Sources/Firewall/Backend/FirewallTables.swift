@@ -1,0 +1,37 @@
+public import Addressing
+
+extension FirewallHost {
+  /// Removes an nf_tables table of iptables that holds nothing but empty built-in chains.
+  ///
+  /// `iptables-nft` makes a table with its first rule and never deletes it: `iptables-save` goes on
+  /// printing it, empty. Its `-X` refuses a built-in chain that holds a rule (`nft delete chain`
+  /// does not), so a rule somebody added meanwhile keeps chain and table. Give only a table that we
+  /// made.
+  ///
+  /// - Parameters:
+  ///   - table: The table, as just read; nothing is done unless it is empty.
+  ///   - family: IPv4 or IPv6.
+  ///   - context: Where the tools are run.
+  /// - Returns: Whether the table is gone.
+  /// - Throws: ``FirewallError`` when `nft` cannot be run.
+  public static func removeEmptyTable(
+    _ table: Table, family: AddressFamily, _ context: ToolContext
+  ) async throws(FirewallError) -> Bool {
+    guard table.chains.allSatisfy({ $0.rules.isEmpty && $0.policy == "ACCEPT" }) else {
+      return false
+    }
+    for chain in table.chains {
+      // A chain that iptables-save prints and that is not there is refused, which is as good.
+      let text = "*\(table.name)\n-X \(chain.name)\nCOMMIT\n"
+      try? await restore(
+        Array(text.utf8), backend: .nft, family: family, testOnly: false, waitSeconds: 0, context)
+    }
+    let words = ["table", family == .ipv4 ? "ip" : "ip6", table.name]
+    let left = try await context.run("nft", ["list"] + words)
+    let text = String(decoding: left.output, as: UTF8.self)
+    guard left.isSuccess, text.filter({ !$0.isWhitespace }) == words.joined() + "{}" else {
+      return false
+    }
+    return try await context.run("nft", ["delete"] + words, purpose: .write).isSuccess
+  }
+}

@@ -1,0 +1,75 @@
+import Addressing
+import Conntrack
+public import Firewall
+
+/// What an observation means: the findings, and what the answer cannot see.
+public struct Audit: Sendable {
+  /// The findings, leaks first.
+  public var findings: [Finding]
+  /// What is not seen.
+  public var blindSpots: [BlindSpot]
+  /// Whether everything that was asked for was read whole.
+  public var isComplete: Bool
+  /// What was not, in words.
+  public var problems: [String]
+  /// How many flows concern SIP, findings or not.
+  public var sipFlowCount: Int
+  /// The state rules that flows to SIP are let in by, findings or not.
+  public var stateRules: [RuleReference]
+
+  /// The exit status of `audit` and `diagnose`, after the monitoring-plugin convention: 2 leaks,
+  /// 3 not all was read, 1 only things to look at, 0 clean.
+  public var exitStatus: Int32 {
+    if findings.contains(where: { $0.level == .leak }) { return 2 }
+    if !isComplete { return 3 }
+    return findings.isEmpty ? 0 : 1
+  }
+
+  /// Judges an observation.
+  ///
+  /// - Parameters:
+  ///   - observation: What was read.
+  ///   - policy: Whom the operator trusts; nothing by default.
+  public init(_ observation: Observation, policy: AuditPolicy = AuditPolicy()) {
+    var judge = FlowJudge(observation, policy: policy)
+    let snapshot = observation.sample.firewall.snapshot
+    var findings: [Finding] = []
+    var conditional: Set<RuleReference> = []
+    var seen = 0
+    for flow in observation.sample.flows {
+      guard let sides = judge.sides(of: flow) else { continue }
+      seen += 1
+      guard let finding = judge.finding(for: flow, sides: sides) else { continue }
+      // One finding a rule: a thousand phones behind one rate rule are one thing to look at.
+      if finding.cause == .conditional, let rule = finding.asNew.rule,
+        !conditional.insert(rule).inserted
+      {
+        continue
+      }
+      findings.append(finding)
+    }
+    findings += judge.unfilteredFindings(besides: findings)
+    // Flow order is the kernel's hash order; an answer that can be compared needs one of its own.
+    self.findings = findings.sorted(by: Self.precedes)
+    sipFlowCount = seen
+    stateRules = judge.stateRules
+    problems = observation.problems
+    isComplete = observation.problems.isEmpty
+    blindSpots = BlindSpot.all(of: observation, snapshot: snapshot)
+  }
+
+  private static func precedes(_ left: Finding, _ right: Finding) -> Bool {
+    if left.level != right.level { return left.level == .leak }
+    if left.cause != right.cause {
+      let order = Cause.allCases
+      return (order.firstIndex(of: left.cause) ?? 0) < (order.firstIndex(of: right.cause) ?? 0)
+    }
+    if left.peer?.address != right.peer?.address {
+      guard let first = left.peer, let second = right.peer else { return left.peer != nil }
+      return first.address < second.address
+    }
+    let first = (left.peer?.port ?? 0, left.wire.port, left.zone)
+    let second = (right.peer?.port ?? 0, right.wire.port, right.zone)
+    return first < second
+  }
+}

@@ -1,0 +1,66 @@
+import Conntrack
+import Addressing
+import Firewall
+import HostNetwork
+
+extension BlindSpot {
+  /// What the answer cannot see on this host.
+  static func all(of observation: Observation, snapshot: FirewallSnapshot) -> [BlindSpot] {
+    var spots = snapshot.unseen.map { filter in
+      let place = ([filter.table] + (filter.chain.map { [$0] } ?? [])).joined(separator: " ")
+      return BlindSpot("unseen-filter", "\(filter.backend.rawValue) \(place): \(filter.why)")
+    }
+    if observation.settings.accounting == false {
+      spots.append(
+        BlindSpot(
+          "accounting-off",
+          "flows carry no packet counters: sysctl -w net.netfilter.nf_conntrack_acct=1 counts "
+            + "those that begin afterwards"))
+    }
+    spots += spoofing(observation)
+    spots += translatedPeers(observation)
+    spots += otherListeners(observation)
+    if observation.network.addresses.isEmpty {
+      spots.append(BlindSpot("no-addresses", "no local address is known; no flow can be matched"))
+    }
+    return spots
+  }
+
+  /// A spoofed carrier looks like the carrier unless the reverse path is checked (facts A7).
+  private static func spoofing(_ observation: Observation) -> [BlindSpot] {
+    let used = Set(observation.network.peerRoutes.compactMap { $0.route?.interface })
+    let open = observation.network.reversePathFilter
+      .filter { used.contains($0.key) && $0.value == 0 }.keys.sorted()
+    guard !open.isEmpty else { return [] }
+    let names = open.joined(separator: ", ")
+    return [
+      BlindSpot(
+        "rp-filter-off",
+        "rp_filter is 0 on \(names): a packet with a forged allowed source cannot be told from "
+          + "the allowed one's")
+    ]
+  }
+
+  /// Behind a gateway that translates sources, many senders share one address.
+  private static func translatedPeers(_ observation: Observation) -> [BlindSpot] {
+    let gateways = Set(observation.network.gateways)
+    let hidden = Set(observation.network.peerRoutes.map(\.peer)).intersection(gateways)
+    return hidden.sorted().map {
+      BlindSpot("hidden-source", "\($0) is our own gateway: it may hide who really sends")
+    }
+  }
+
+  private static func otherListeners(_ observation: Observation) -> [BlindSpot] {
+    let known: [UInt16] = [5060, 5061, 5062, 5080, 5160, 5161]
+    var seen: Set<String> = []
+    return observation.network.listeners.compactMap { listener in
+      let port = listener.address.port
+      guard known.contains(port), !observation.endpoints.contains(port, listener.transport) else {
+        return nil
+      }
+      let name = "\(listener.transport)/\(port)"
+      guard seen.insert(name).inserted else { return nil }
+      return BlindSpot("other-sip-port", "\(name) listens and is not looked at")
+    }
+  }
+}

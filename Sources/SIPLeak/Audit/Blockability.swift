@@ -1,0 +1,97 @@
+import Addressing
+import Firewall
+import HostNetwork
+
+/// Decides which addresses may be blocked at all.
+///
+/// Only one that is refused as NEW from every source port, to every local address, on every
+/// interface it may come by: a trunk admitted from port 5060 and rebound to 40000 keeps its trunk.
+struct Blockability {
+  private let observation: Observation
+  private let policy: AuditPolicy
+  private var evaluation: RepeatedEvaluation
+  private let ownAddresses: Set<IPAddress>
+  private let interfaces: [String]
+  private let targets: [AddressFamily: [IPAddress]]
+  private var answers: [Question: String?] = [:]
+
+  private struct Question: Hashable {
+    var peer: IPAddress
+    var wire: Endpoint
+  }
+
+  init(_ observation: Observation, policy: AuditPolicy) {
+    self.observation = observation
+    self.policy = policy
+    // Judged by the rules underneath, whatever timed sets hold: our own block must not make a trunk
+    // look refused, nor an entry that ran out a phone.
+    evaluation = RepeatedEvaluation(
+      Evaluation(observation.sample.firewall.snapshot.withoutOurBlocks.atAnyTime))
+    ownAddresses = Set(observation.network.addresses.map(\.address))
+    interfaces = observation.network.interfaces.filter { !$0.isLoopback }.map(\.name)
+    targets = Dictionary(
+      grouping: ownAddresses.filter { !$0.isLoopback }.sorted(), by: \.family)
+  }
+
+  /// Why an address may not be blocked, or `nil` when it may.
+  ///
+  /// A look is blocked only when a person names the address; that is the plan's business.
+  mutating func answer(for peer: IPAddress, wire: Endpoint, cause: Cause) -> String? {
+    if cause == .undecided { return "the verdict is not certain" }
+    if let why = protection(of: peer) { return why }
+    let question = Question(peer: peer, wire: wire)
+    if let known = answers[question] { return known }
+    let answer = admission(of: peer, wire: wire)
+    answers[question] = answer
+    return answer
+  }
+
+  /// Why an address is protected whatever the rules say, or `nil`.
+  func protection(of peer: IPAddress) -> String? {
+    let plain = peer.unmapped
+    if plain.isLoopback { return "loopback address" }
+    if plain.isUnspecified || plain.isMulticastOrBroadcast { return "not a single host's address" }
+    if ownAddresses.contains(plain) { return "this host's own address" }
+    if observation.network.gateways.contains(plain) { return "a gateway of this host" }
+    if observation.network.resolvers.contains(plain) { return "a name server of this host" }
+    if policy.trusted.contains(plain) { return "trusted" }
+    if policy.protected.contains(plain) { return "protected" }
+    return nil
+  }
+
+  /// Why the rules would let the address in somewhere, or `nil` when they refuse it everywhere.
+  private mutating func admission(of peer: IPAddress, wire: Endpoint) -> String? {
+    var destinations = targets[peer.family] ?? []
+    if !destinations.contains(wire.address) { destinations.append(wire.address) }
+    // Without an interface list, one unknown interface stands for all of them.
+    let ways: [String?] = interfaces.isEmpty ? [nil] : interfaces
+    for transport in observation.endpoints.transports.sorted(by: { $0.rawValue < $1.rawValue }) {
+      var ports = observation.endpoints.ports(of: transport)
+      if !ports.contains(wire.port) { ports.append(wire.port) }
+      for destination in destinations {
+        let path: PacketPath = ownAddresses.contains(destination) ? .input : .forward
+        for port in ports {
+          for way in ways {
+            let packet = Packet(
+              transport: transport, source: peer, destination: destination, sourcePort: nil,
+              destinationPort: port, inInterface: way, connection: .new)
+            if let why = Self.objection(evaluation.walk(packet, to: path)) { return why }
+          }
+        }
+      }
+    }
+    return nil
+  }
+
+  private static func objection(_ walk: Walk) -> String? {
+    if walk.isCertain, walk.verdict.isRefused { return nil }
+    if let rule = walk.outcomes.first(where: { $0.verdict == .accept })?.rule {
+      let place = "\(rule.table) \(rule.chain) \(rule.index)"
+      return rule.index == 0
+        ? "accepted as NEW by the policy of \(rule.table) \(rule.chain)"
+        : "accepted as NEW, from some port or interface at least, by \(place)"
+    }
+    let reason = walk.unknowns.first?.text ?? "something the rules do not show"
+    return "not certainly refused as NEW: \(reason)"
+  }
+}

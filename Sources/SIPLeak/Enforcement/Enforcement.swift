@@ -1,0 +1,314 @@
+import Addressing
+import Conntrack
+import Firewall
+import Netlink
+
+/// Changes a firewall by a plan, checks that it worked, and takes it back where it did not.
+///
+/// The order is the design's: dry run, sets, rules (one table a transaction), flows, verification.
+/// A failure after the first write takes ours back. Needs CAP_NET_ADMIN.
+public struct Enforcement: Sendable {
+  /// How the host is reached.
+  public var access: HostAccess
+  /// Seconds between acting and looking again.
+  public var verifyAfter: Double
+
+  /// Makes an enforcement on a host.
+  public init(access: HostAccess = HostAccess(), verifyAfter: Double = 2) {
+    self.access = access
+    self.verifyAfter = verifyAfter
+  }
+
+  /// One line of what is being done, as it is done.
+  public struct Step: Sendable, Hashable {
+    /// A word: `dry run`, `blocked`, `deleted`, `verified`.
+    public var name: String
+    /// What happened; not escaped for terminals.
+    public var text: String
+  }
+
+  /// What came of applying a plan.
+  public struct Outcome: Sendable {
+    /// Whether every block is shown to work, or could not be shown yet, or does not.
+    public var answer: Verification.Answer
+    /// How many flows were deleted.
+    public var deleted: Int
+    /// The proof.
+    public var verification: Verification
+  }
+
+  /// Applies a plan.
+  ///
+  /// - Parameters:
+  ///   - plan: What to change.
+  ///   - before: The observation it was made of.
+  ///   - policy: Whom never to block; checked again on what is read afterwards.
+  ///   - report: Called with each step as it is done.
+  /// - Returns: What came of it.
+  /// - Throws: ``SIPLeakError`` with the code `unchanged`, `undone` or `notUndone`.
+  public func apply(
+    _ plan: BlockPlan, before: Observation, policy: AuditPolicy,
+    report: @Sendable (Step) -> Void
+  ) async throws(SIPLeakError) -> Outcome {
+    let lock = try RunLock.take()
+    guard await FirewallHost.ipsetAvailable(access.tools) else {
+      throw SIPLeakError(
+        .unchanged, "ipset is not installed, or the kernel has no sets",
+        advice: "Blocks are entries of a set: apt-get install ipset. Nothing was changed.")
+    }
+    try await dryRun(plan, report: report)
+    try await writeSets(plan, before: before)
+    try await writeRules(plan, before: before)
+    for entry in plan.entries {
+      report(Step(name: "blocked", text: "\(entry.address) from \(entry.transport)/\(entry.port)"))
+    }
+    let deleted = deleteFlows(plan, before: before, report: report)
+    let verification = try await Verification.run(
+      plan, before: before, policy: policy, access: access, after: verifyAfter)
+    for line in verification.lines { report(Step(name: line.answer.rawValue, text: line.text)) }
+    _ = consume lock
+    return Outcome(answer: verification.answer, deleted: deleted, verification: verification)
+  }
+
+  /// Loads our own text in an empty namespace first: `--test` alone misses much (facts E4).
+  private func dryRun(
+    _ plan: BlockPlan, report: @Sendable (Step) -> Void
+  ) async throws(SIPLeakError) {
+    var loaded = 0
+    for rules in plan.rules {
+      let sets = plan.setText.lines(ofFamily: rules.family)
+      // In an empty table there is nothing to delete and only the first place to insert at.
+      let text = rules.text.forEmptyTable
+      switch await FirewallHost.dryRun(
+        rules: Array(text.utf8), sets: Array(sets.utf8), backend: rules.backend,
+        family: rules.family, access.tools)
+      {
+      case .loaded: loaded += 1
+      case .failed(let words):
+        throw SIPLeakError(
+          .unchanged, "the dry run refused our own rules",
+          advice: "Nothing was changed. Run again with --verbose and report what it says.",
+          detail: words)
+      case .notPossible(let why):
+        report(Step(name: "dry run", text: "not possible: \(why)"))
+        return
+      }
+    }
+    if loaded > 0 { report(Step(name: "dry run", text: "our rules load in an empty namespace")) }
+  }
+
+  private func writeSets(_ plan: BlockPlan, before: Observation) async throws(SIPLeakError) {
+    do throws(FirewallError) {
+      try await FirewallHost.restoreSets(Array(plan.setText.utf8), access.tools)
+    } catch {
+      // `ipset restore` is not all-or-nothing (facts E8).
+      try await takeBack(
+        plan, before: before, rules: [], because: "the sets could not be written", error)
+    }
+  }
+
+  private func writeRules(_ plan: BlockPlan, before: Observation) async throws(SIPLeakError) {
+    var done: [BlockPlan.RestoreText] = []
+    for rules in plan.rules {
+      do throws(FirewallError) {
+        try await FirewallHost.restore(
+          Array(rules.text.utf8), backend: rules.backend, family: rules.family, testOnly: false,
+          waitSeconds: 5, access.tools)
+        done.append(rules)
+      } catch {
+        try await takeBack(
+          plan, before: before, rules: done, because: "the rules could not be written", error)
+      }
+    }
+  }
+
+  /// Undoes what an apply has written so far, then throws what made it necessary.
+  private func takeBack(
+    _ plan: BlockPlan, before: Observation, rules: [BlockPlan.RestoreText],
+    because message: String, _ cause: FirewallError
+  ) async throws(SIPLeakError) {
+    var left: [String] = []
+    for text in rules.reversed() {
+      do throws(FirewallError) {
+        try await FirewallHost.restore(
+          Array(text.undo.utf8), backend: text.backend, family: text.family, testOnly: false,
+          waitSeconds: 5, access.tools)
+      } catch {
+        left.append("our chains in \(text.family.rawValue) \(text.table): \(error)")
+      }
+    }
+    for undo in plan.setUndo(before: before.sample.firewall.snapshot) {
+      do throws(FirewallError) {
+        try await FirewallHost.restoreSets(Array(undo.utf8), access.tools)
+      } catch {
+        // A set that never came to be is nothing that is left.
+        if (try? await FirewallHost.snapshot(access.tools))?.snapshot.sets?.contains(where: {
+          undo.contains(" \($0.name)")
+        }) ?? true {
+          left.append("entries of our sets: \(error)")
+        }
+      }
+    }
+    guard left.isEmpty else {
+      throw SIPLeakError(
+        .notUndone, message + "; still there: " + left.joined(separator: "; "),
+        advice: "`sipleak purge --apply` removes what is left.", detail: cause.standardError ?? "")
+    }
+    throw SIPLeakError(
+      .undone, "\(message): \(cause)",
+      advice: "What had been written was taken back. \(cause.advice ?? "")",
+      detail: cause.standardError ?? "")
+  }
+
+  /// Deletes the blocked peers' flows, those that came to be meanwhile included.
+  private func deleteFlows(
+    _ plan: BlockPlan, before: Observation, report: @Sendable (Step) -> Void
+  ) -> Int {
+    var deleted = 0
+    var keys = plan.deletions
+    // With the block in place nothing reopens a flow in raw; a bounded loop covers what was on its
+    // way meanwhile, and the verification tells what is left.
+    for _ in 0..<5 {
+      for key in keys {
+        do throws(ConntrackError) {
+          if try FlowTable.delete(key, in: access.namespace) { deleted += 1 }
+        } catch {
+          report(
+            Step(name: "not deleted", text: "\(key.original.sourceEndpoint): \(error)"))
+        }
+      }
+      let query = FlowQuery(
+        families: plan.families, transports: Set(plan.entries.map(\.transport)),
+        ports: Set(plan.entries.map(\.port)).union(before.endpoints.ports))
+      guard let dump = try? FlowTable.dump(query, in: access.namespace) else { break }
+      var now = before
+      now.sample.flows = dump.flows
+      keys = BlockPlan.flows(of: plan.entries, observation: now, place: plan.request.place)
+      if keys.isEmpty { break }
+    }
+    report(Step(name: "deleted", text: deleted == 1 ? "1 flow" : "\(deleted) flows"))
+    return deleted
+  }
+
+  /// Takes back what a removal plan names.
+  ///
+  /// - Parameters:
+  ///   - plan: What to remove.
+  ///   - report: Called with each step as it is done.
+  /// - Throws: ``SIPLeakError`` when something of ours is still there.
+  public func apply(
+    _ plan: RemovalPlan, report: @Sendable (Step) -> Void
+  ) async throws(SIPLeakError) {
+    let lock = try RunLock.take()
+    var done = 0
+    for rules in plan.rules {
+      do throws(FirewallError) {
+        try await FirewallHost.restore(
+          Array(rules.text.utf8), backend: rules.backend, family: rules.family, testOnly: false,
+          waitSeconds: 5, access.tools)
+        done += 1
+        report(
+          Step(name: "removed", text: "our rules in \(rules.family.rawValue) \(rules.table)"))
+      } catch {
+        throw SIPLeakError(
+          done == 0 ? .unchanged : .notUndone, "our rules could not be removed: \(error)",
+          advice: error.advice ?? "", detail: error.standardError ?? "")
+      }
+    }
+    try await removeMadeTables(plan)
+    if !plan.setText.isEmpty {
+      do throws(FirewallError) {
+        try await FirewallHost.restoreSets(Array(plan.setText.utf8), access.tools)
+        for element in plan.elements { report(Step(name: "unblocked", text: element)) }
+        if plan.request == .purge { report(Step(name: "removed", text: "our sets")) }
+      } catch {
+        throw SIPLeakError(
+          done == 0 ? .unchanged : .notUndone, "our sets could not be changed: \(error)",
+          advice: "Does another rule use them? \(error.advice ?? "")",
+          detail: error.standardError ?? "")
+      }
+    }
+    _ = consume lock
+  }
+
+  /// Removes the tables that were not there before us, where nobody has put anything into them.
+  private func removeMadeTables(_ plan: RemovalPlan) async throws(SIPLeakError) {
+    guard !plan.tables.isEmpty else { return }
+    do throws(FirewallError) {
+      let snapshot = try await FirewallHost.snapshot(access.tools).snapshot
+      for made in plan.tables {
+        guard
+          let table = snapshot.rulesets.first(where: {
+            $0.backend == made.backend && $0.family == made.family
+          })?.table(made.name)
+        else { continue }
+        _ = try await FirewallHost.removeEmptyTable(table, family: made.family, access.tools)
+      }
+    } catch {
+      // An empty table decides nothing; what was asked is done.
+      return
+    }
+  }
+}
+
+extension RemovalPlan {
+  /// Plans a removal on a running host.
+  ///
+  /// - Parameters:
+  ///   - request: What to take back.
+  ///   - access: Which namespace.
+  /// - Returns: The plan.
+  /// - Throws: ``SIPLeakError`` when the firewall cannot be read.
+  public static func live(
+    _ request: Request, access: HostAccess = HostAccess()
+  ) async throws(SIPLeakError) -> RemovalPlan {
+    do throws(FirewallError) {
+      let reading = try await FirewallHost.snapshot(access.tools)
+      return RemovalPlan(request, snapshot: reading.snapshot)
+    } catch {
+      throw SIPLeakError(reading: error)
+    }
+  }
+}
+
+extension BlockPlan {
+  /// Lines for `ipset restore` that put our sets back as they were, one input a set.
+  func setUndo(before: FirewallSnapshot) -> [String] {
+    families.map { family in
+      let name = OwnObjects.setName(family)
+      guard let old = before.ownSet(family) else { return "destroy \(name)\n" }
+      return entries.filter { $0.address.family == family }.map { entry in
+        guard let standing = old.entries.first(where: { $0.element == entry.element }) else {
+          return "del -exist \(name) \(entry.element)\n"
+        }
+        let comment = OwnObjects.comment(entry.reason)
+        return "add -exist \(name) \(entry.element) timeout \(standing.timeout ?? 0) "
+          + "comment \"\(comment)\"\n"
+      }.joined()
+    }
+  }
+}
+
+extension String {
+  /// The lines of an `ipset restore` input that concern our set of a family.
+  fileprivate func lines(ofFamily family: AddressFamily) -> String {
+    let name = " \(OwnObjects.setName(family)) "
+    return split(separator: "\n").filter { $0.contains(name) }.map { $0 + "\n" }.joined()
+  }
+
+  /// A restore input as it would be written for a table without rules.
+  fileprivate var forEmptyTable: String {
+    split(separator: "\n").compactMap { line -> String? in
+      if line.hasPrefix("-D ") { return nil }
+      guard line.hasPrefix("-I ") else { return String(line) + "\n" }
+      var words = line.split(separator: " ", maxSplits: 3)
+      guard words.count == 4 else { return String(line) + "\n" }
+      words[2] = "1"
+      // A user's chain that the jump stands in is not there yet.
+      let chain = String(words[1])
+      let builtIn = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"].contains(chain)
+      let declaration = builtIn ? "" : ":\(chain) - [0:0]\n"
+      return declaration + words.joined(separator: " ") + "\n"
+    }.joined()
+  }
+}

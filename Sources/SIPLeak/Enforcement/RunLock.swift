@@ -1,0 +1,37 @@
+import Glibc
+import SystemPackage
+
+/// Keeps two sipleaks from changing one firewall at the same time.
+///
+/// An advisory `flock(2)` that the kernel drops when the process ends, however it ends. It is held
+/// on a file of our own: `/run/xtables.lock` belongs to the iptables tools we run.
+struct RunLock: ~Copyable {
+  private let file: FileDescriptor
+
+  private init(owning file: FileDescriptor) { self.file = file }
+
+  deinit { try? file.close() }
+
+  /// Takes the lock or says who has it.
+  ///
+  /// - Throws: ``SIPLeakError`` `locked` when another process holds it.
+  static func take() throws(SIPLeakError) -> RunLock {
+    let path = FilePath("/run/sipleak.lock")
+    let file: FileDescriptor
+    do {
+      file = try FileDescriptor.open(
+        path, .readWrite, options: [.create, .closeOnExec, .noFollow],
+        permissions: [.ownerReadWrite])
+    } catch {
+      throw SIPLeakError(
+        .unchanged, "cannot open \(path)", advice: SIPLeakError.needsRoot, detail: "\(error)")
+    }
+    guard flock(file.rawValue, LOCK_EX | LOCK_NB) == 0 else {
+      try? file.close()
+      throw SIPLeakError(
+        .locked, "another sipleak is changing the firewall now",
+        advice: "Wait for it to end and try again.")
+    }
+    return RunLock(owning: file)
+  }
+}

@@ -1,0 +1,166 @@
+import Addressing
+import Conntrack
+import Firewall
+import HostNetwork
+
+/// The proof that a block works: rules and flows read again and judged again.
+public struct Verification: Sendable {
+  /// What can be said.
+  public enum Answer: String, Sendable, Hashable, Codable {
+    /// The peer's next packet is certainly refused, nobody else's fate changed, the flow is gone.
+    case verified
+    /// The rules are right, but the flow is still there and may be on its way out.
+    case notYetSeen = "not yet seen"
+    /// The peer's next packet is not certainly refused, or somebody else's fate changed.
+    case failed
+  }
+
+  /// One thing that was checked.
+  public struct Line: Sendable, Hashable {
+    /// What came of it.
+    public var answer: Answer
+    /// What was seen; not escaped for terminals.
+    public var text: String
+  }
+
+  /// What was checked.
+  public var lines: [Line]
+
+  /// The worst of the answers.
+  public var answer: Answer {
+    if lines.contains(where: { $0.answer == .failed }) { return .failed }
+    return lines.contains { $0.answer == .notYetSeen } ? .notYetSeen : .verified
+  }
+
+  private init(checked lines: [Line]) { self.lines = lines }
+
+  /// Reads the host again, at once and after an interval, and judges.
+  static func run(
+    _ plan: BlockPlan, before: Observation, policy: AuditPolicy, access: HostAccess, after: Double
+  ) async throws(SIPLeakError) -> Verification {
+    // The second reading is what counts: between the two a live flow would have shown itself.
+    let now: Observation
+    do throws(SIPLeakError) {
+      now = try await Observation.live(before.endpoints, interval: after, access: access)
+    } catch {
+      return Verification(checked: [
+        Line(answer: .notYetSeen, text: "the host could not be read again: \(error.message)")
+      ])
+    }
+    return Verification(plan, before: before, now: now, policy: policy)
+  }
+
+  /// Judges what was read after an apply.
+  ///
+  /// Pure.
+  init(_ plan: BlockPlan, before: Observation, now: Observation, policy: AuditPolicy) {
+    lines = []
+    let was = Evaluation(before.sample.firewall.snapshot)
+    let rules = Evaluation(now.sample.firewall.snapshot)
+    for entry in plan.entries { check(entry, plan: plan, before: before, now: now, rules: rules) }
+    checkOthers(plan, before: before, was: was, rules: rules)
+  }
+
+  private mutating func check(
+    _ entry: BlockPlan.Entry, plan: BlockPlan, before: Observation, now: Observation,
+    rules: Evaluation
+  ) {
+    var decided: RuleReference?
+    for (packet, path) in Self.packets(of: entry, plan: plan, in: before) {
+      let walk = rules.walk(packet, to: path)
+      guard walk.isCertain, walk.verdict.isRefused else {
+        let by = walk.decidingRule.map { " by \($0.place)" } ?? ""
+        lines.append(
+          Line(answer: .failed, text: "\(entry.address): not certainly refused\(by)"))
+        return
+      }
+      decided = decided ?? walk.decidingRule
+    }
+    let place = decided.map { "at \($0.place)" } ?? "by the rules"
+    let dropped =
+      now.sample.firewall.snapshot.ownSet(entry.address.family)?.entries
+      .first { $0.element == entry.element }?.counters?.packets
+    let count = dropped.map { ", \($0) packets counted by its block" } ?? ""
+    let left = BlockPlan.flows(
+      of: [entry], observation: now, place: plan.request.place)
+    if left.isEmpty {
+      lines.append(
+        Line(
+          answer: .verified,
+          text: "\(entry.address): its packets are refused \(place), "
+            + (plan.deletions.isEmpty ? "no flow" : "flow gone") + count))
+    } else if plan.request.place == .beforeStateRule {
+      lines.append(
+        Line(
+          answer: .verified,
+          text: "\(entry.address): its packets are refused \(place); conntrack still holds "
+            + "\(left.count) flow(s), as they reach it first\(count)"))
+    } else {
+      lines.append(
+        Line(
+          answer: .notYetSeen,
+          text: "\(entry.address): its packets are refused \(place), but \(left.count) flow(s) "
+            + "are still in the table\(count)"))
+    }
+  }
+
+  /// The packets the peer would send next, as the block meets them.
+  private static func packets(
+    of entry: BlockPlan.Entry, plan: BlockPlan, in observation: Observation
+  ) -> [(Packet, PacketPath)] {
+    let judge = FlowJudge(observation, policy: AuditPolicy())
+    let keys = Set(
+      BlockPlan.flows(of: [entry], observation: observation, place: plan.request.place))
+    var result: [(Packet, PacketPath)] = []
+    for flow in observation.sample.flows where keys.contains(flow.key) {
+      guard let sides = judge.sides(of: flow) else { continue }
+      let packet = PeerPacket(sides: sides, flow: flow, ingress: judge.ingress(sides))
+      result.append((packet.asHeld, judge.path(to: sides)))
+    }
+    if !result.isEmpty { return result }
+    // Named without a flow: any packet to any address of ours.
+    for local in observation.network.addresses
+    where local.address.family == entry.address.family && !local.address.isLoopback {
+      result.append(
+        (
+          Packet(
+            transport: entry.transport, source: entry.address, destination: local.address,
+            sourcePort: nil, destinationPort: entry.port, inInterface: local.interface,
+            connection: .new), .input
+        ))
+    }
+    return result
+  }
+
+  /// Whoever got in before and is not blocked still gets in.
+  private mutating func checkOthers(
+    _ plan: BlockPlan, before: Observation, was: Evaluation, rules: Evaluation
+  ) {
+    let blocked = Set(plan.entries.map(\.address))
+    let judge = FlowJudge(before, policy: AuditPolicy())
+    var kept: Set<IPAddress> = []
+    for flow in before.sample.flows {
+      guard let sides = judge.sides(of: flow), !blocked.contains(sides.peer.address) else {
+        continue
+      }
+      let packet = PeerPacket(sides: sides, flow: flow, ingress: judge.ingress(sides))
+      let path = judge.path(to: sides)
+      for question in [packet.asNew, packet.asHeld] {
+        let first = was.walk(question, to: path)
+        guard first.isCertain, first.verdict == .accept else { continue }
+        let second = rules.walk(question, to: path)
+        guard second.isCertain, second.verdict == .accept else {
+          lines.append(
+            Line(
+              answer: .failed,
+              text: "\(sides.peer.address) was accepted before and is not any more"))
+          return
+        }
+        if question == packet.asNew { kept.insert(sides.peer.address) }
+      }
+    }
+    guard let example = kept.min() else { return }
+    let others = kept.count > 1 ? " and \(kept.count - 1) more" : ""
+    lines.append(Line(answer: .verified, text: "\(example)\(others) still accepted"))
+  }
+}

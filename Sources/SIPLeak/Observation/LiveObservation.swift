@@ -1,0 +1,200 @@
+import Addressing
+import Conntrack
+import Dispatch
+import Firewall
+import FoundationEssentials
+import Glibc
+import HostNetwork
+import Netlink
+
+extension Observation {
+  /// Reads a running host.
+  ///
+  /// Needs CAP_NET_ADMIN for the flow table and for the iptables tools. Changes nothing.
+  ///
+  /// - Parameters:
+  ///   - endpoints: Which ports count as SIP; only flows with one of them are read.
+  ///   - interval: Seconds between two readings, or `nil` for one.
+  ///   - access: Which namespace to read.
+  /// - Returns: The observation; what could not be read is in its problems.
+  /// - Throws: ``SIPLeakError`` when the flow table or the firewall cannot be read at all.
+  public static func live(
+    _ endpoints: SIPEndpoints, interval: Double? = nil, access: HostAccess = HostAccess()
+  ) async throws(SIPLeakError) -> Observation {
+    var reader = HostReader(endpoints: endpoints, access: access)
+    // Privileges first: everything after depends on them, and the message is the clearest here.
+    var sample = try await reader.sample()
+    var earlier: Sample?
+    if let interval, interval > 0 {
+      do { try await Task.sleep(for: .seconds(interval)) } catch {
+        throw SIPLeakError(.unreadable, "interrupted between two readings")
+      }
+      earlier = sample
+      sample = try await reader.sample()
+    }
+    return reader.observation(sample: sample, earlier: earlier)
+  }
+}
+
+/// Reads the parts of a host and collects what went wrong on the way.
+private struct HostReader {
+  let endpoints: SIPEndpoints
+  let access: HostAccess
+  var problems: [String] = []
+
+  init(endpoints: SIPEndpoints, access: HostAccess) {
+    self.endpoints = endpoints
+    self.access = access
+  }
+
+  /// Flows and rules, read side by side so that their counters belong together.
+  mutating func sample() async throws(SIPLeakError) -> Observation.Sample {
+    let query = FlowQuery(
+      families: AddressFamily.allCases, transports: endpoints.transports, ports: endpoints.ports)
+    let namespace = access.namespace
+    let tools = access.tools
+    async let dumping = Self.dumpAside(query, namespace)
+    async let reading = Self.firewall(tools)
+    let dump = try await dumping.get()
+    let firewall = try await reading.get()
+    if !dump.isComplete { note(dump.reasons.isEmpty ? ["the flow table"] : dump.reasons) }
+    note(firewall.problems)
+    return Observation.Sample(
+      time: Date().timeIntervalSince1970, flows: dump.flows, firewall: firewall)
+  }
+
+  private mutating func note(_ texts: [String]) {
+    for text in texts where !problems.contains(text) { problems.append(text) }
+  }
+
+  /// The dump on a thread of its own: it waits in the kernel, and would hold up the tools' output on
+  /// a machine with few cores.
+  private static func dumpAside(
+    _ query: FlowQuery, _ namespace: NetworkNamespace
+  ) async -> Result<FlowDump, SIPLeakError> {
+    await withCheckedContinuation { continuation in
+      DispatchQueue.global().async { @Sendable in
+        continuation.resume(returning: dump(query, namespace))
+      }
+    }
+  }
+
+  private static func dump(
+    _ query: FlowQuery, _ namespace: NetworkNamespace
+  ) -> Result<FlowDump, SIPLeakError> {
+    do throws(ConntrackError) {
+      return .success(try FlowTable.dump(query, in: namespace))
+    } catch {
+      return .failure(
+        SIPLeakError(
+          error.isPermissionDenied ? .permissionDenied : .unreadable,
+          "\(error)",
+          advice: error.isPermissionDenied
+            ? SIPLeakError.needsRoot
+            : error.advice
+              ?? "Is connection tracking built into this kernel, or its module loaded?",
+          detail: error.message ?? ""))
+    }
+  }
+
+  private static func firewall(
+    _ tools: ToolContext
+  ) async -> Result<FirewallReading, SIPLeakError> {
+    do throws(FirewallError) {
+      return .success(try await FirewallHost.snapshot(tools))
+    } catch {
+      return .failure(SIPLeakError(reading: error))
+    }
+  }
+
+  /// The rest of the host; nothing in it is worth failing for, everything is worth saying.
+  mutating func observation(
+    sample: Observation.Sample, earlier: Observation.Sample?
+  ) -> Observation {
+    let namespace = access.namespace
+    func read<T>(_ what: String, _ fallback: T, _ body: () throws -> T) -> T {
+      do { return try body() } catch {
+        note(["\(what): \(error)"])
+        return fallback
+      }
+    }
+    var network = NetworkFacts()
+    network.addresses = read("the local addresses", []) {
+      try HostNetwork.addresses(in: namespace)
+    }
+    network.interfaces = read("the interfaces", []) { try HostNetwork.interfaces(in: namespace) }
+    network.gateways = read("the routes", []) { try HostNetwork.gateways(in: namespace) }
+    network.resolvers = HostNetwork.resolvers()
+    let likely = endpoints.ports.union([5060, 5061, 5062, 5080, 5160, 5161])
+    network.listeners = read("the listening sockets", []) {
+      try HostNetwork.listeners(transports: [.udp, .tcp], ports: likely, in: namespace)
+    }
+    network.reversePathFilter = read("rp_filter", [:]) {
+      try HostNetwork.reversePathFilter(in: namespace)
+    }
+    network.peerRoutes = routes(to: sample.flows, own: network.addresses)
+    let settings = read("connection tracking's settings", ConntrackSettings()) {
+      try ConntrackSettings.read(in: namespace)
+    }
+    let expectations = read("the expectations", []) { try ExpectationTable.dump(in: namespace) }
+    let count = try? FlowTable.count(in: namespace)
+    var sample = sample
+    sample.firewall.snapshot.localAddresses = network.addresses.map(\.address)
+    sample.firewall.snapshot.time = Int64(sample.time)
+    return Observation(
+      host: HostIdentity(name: Self.name.host, kernel: Self.name.kernel, flowCount: count),
+      endpoints: endpoints, network: network, settings: settings, expectations: expectations,
+      sample: sample, earlier: earlier, problems: problems)
+  }
+
+  /// The routes back to the peers of flows to SIP, one question a pair of addresses.
+  private mutating func routes(
+    to flows: [Flow], own: [LocalAddress]
+  ) -> [NetworkFacts.PeerRoute] {
+    let local = Set(own.map(\.address))
+    var asked: Set<[IPAddress]> = []
+    var lookup: RouteLookup
+    do throws(HostNetworkError) {
+      lookup = try RouteLookup(in: access.namespace)
+    } catch {
+      note(["the routes to the peers: \(error)"])
+      return []
+    }
+    var result: [NetworkFacts.PeerRoute] = []
+    for flow in flows {
+      guard
+        let sides = FlowSides(
+          flow, endpoints: endpoints, isLocal: { local.contains($0) || $0.isLoopback }),
+        asked.insert([sides.peer.address, sides.wire.address]).inserted
+      else { continue }
+      // From an address that is not ours (a forward's inside) the kernel refuses the question.
+      let from = local.contains(sides.wire.address) ? sides.wire.address : nil
+      let route = try? lookup.route(to: sides.peer.address, from: from, mark: flow.mark)
+      result.append(
+        NetworkFacts.PeerRoute(peer: sides.peer.address, local: sides.wire.address, route: route))
+    }
+    return result
+  }
+
+  /// What `uname -n` and `uname -r` print.
+  private static var name: (host: String, kernel: String) {
+    var names = utsname()
+    guard unsafe uname(&names) == 0 else { return ("unknown", "unknown") }
+    func text<T>(_ field: T) -> String {
+      unsafe withUnsafeBytes(of: field) {
+        unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+      }
+    }
+    return (text(names.nodename), text(names.release))
+  }
+}
+
+extension SIPLeakError {
+  /// Makes an error of a failed reading of the firewall.
+  init(reading error: FirewallError) {
+    self.init(
+      error.code == .permissionDenied ? .permissionDenied : .unreadable, "\(error)",
+      advice: error.code == .permissionDenied ? SIPLeakError.needsRoot : error.advice ?? "",
+      detail: error.standardError ?? "")
+  }
+}

@@ -1,0 +1,127 @@
+public import Addressing
+public import Conntrack
+public import Firewall
+public import HostNetwork
+
+/// What is there now: everything the audit may look at, and nothing it means.
+///
+/// Read from a live kernel by ``Observation/live(_:)`` or from files by ``ObservationFiles``; both
+/// give the same answer afterwards.
+public struct Observation: Sendable {
+  /// Who and when.
+  public var host: HostIdentity
+  /// What was asked for: which ports count as SIP.
+  public var endpoints: SIPEndpoints
+  /// Addresses, routes, listeners and the settings that matter to an audit.
+  public var network: NetworkFacts
+  /// Connection tracking's settings.
+  public var settings: ConntrackSettings
+  /// Expectations of helpers.
+  public var expectations: [Expectation]
+  /// The newest reading of flows and rules.
+  public var sample: Sample
+  /// An earlier reading of the same, when two were asked for.
+  public var earlier: Sample?
+  /// What could not be read, or only in part, in words; empty when the observation is whole.
+  public var problems: [String]
+
+  /// Makes an observation of its parts.
+  public init(
+    host: HostIdentity, endpoints: SIPEndpoints, network: NetworkFacts,
+    settings: ConntrackSettings, expectations: [Expectation], sample: Sample,
+    earlier: Sample? = nil, problems: [String] = []
+  ) {
+    self.host = host
+    self.endpoints = endpoints
+    self.network = network
+    self.settings = settings
+    self.expectations = expectations
+    self.sample = sample
+    self.earlier = earlier
+    self.problems = problems
+  }
+
+  /// Flows and rules read together.
+  public struct Sample: Sendable {
+    /// Seconds since 1970 UTC.
+    public var time: Double
+    /// Flows with a SIP port in any of their four port places.
+    public var flows: [Flow]
+    /// The firewall, with its counters.
+    public var firewall: FirewallReading
+
+    /// Makes a sample.
+    public init(time: Double, flows: [Flow], firewall: FirewallReading) {
+      self.time = time
+      self.flows = flows
+      self.firewall = firewall
+    }
+  }
+}
+
+/// Which host was observed.
+public struct HostIdentity: Sendable, Hashable, Codable {
+  /// The host's name as `uname -n` gives it; not escaped for terminals.
+  public var name: String
+  /// The kernel release as `uname -r` gives it.
+  public var kernel: String
+  /// How many entries the flow table held, if known.
+  public var flowCount: UInt32?
+
+  /// Makes an identity.
+  public init(name: String, kernel: String, flowCount: UInt32? = nil) {
+    self.name = name
+    self.kernel = kernel
+    self.flowCount = flowCount
+  }
+}
+
+/// The host's place in its networks.
+public struct NetworkFacts: Sendable, Hashable, Codable {
+  /// The route back to one peer from the address it talks to.
+  public struct PeerRoute: Sendable, Hashable, Codable {
+    /// The peer.
+    public var peer: IPAddress
+    /// The local address its packets are sent to.
+    public var local: IPAddress
+    /// The route, or `nil` when there is none or it could not be asked.
+    public var route: Route?
+
+    /// Makes an entry.
+    public init(peer: IPAddress, local: IPAddress, route: Route?) {
+      self.peer = peer
+      self.local = local
+      self.route = route
+    }
+  }
+
+  /// The host's own addresses.
+  public var addresses: [LocalAddress]
+  /// Its interfaces.
+  public var interfaces: [Interface]
+  /// The next hops of its routes.
+  public var gateways: [IPAddress]
+  /// The name servers it asks.
+  public var resolvers: [IPAddress]
+  /// Sockets that listen on SIP ports.
+  public var listeners: [Listener]
+  /// Routes back to the peers seen.
+  public var peerRoutes: [PeerRoute]
+  /// Effective `rp_filter` per interface.
+  public var reversePathFilter: [String: Int]
+
+  /// Makes facts; everything empty unless given.
+  public init(
+    addresses: [LocalAddress] = [], interfaces: [Interface] = [], gateways: [IPAddress] = [],
+    resolvers: [IPAddress] = [], listeners: [Listener] = [], peerRoutes: [PeerRoute] = [],
+    reversePathFilter: [String: Int] = [:]
+  ) {
+    self.addresses = addresses
+    self.interfaces = interfaces
+    self.gateways = gateways
+    self.resolvers = resolvers
+    self.listeners = listeners
+    self.peerRoutes = peerRoutes
+    self.reversePathFilter = reversePathFilter
+  }
+}

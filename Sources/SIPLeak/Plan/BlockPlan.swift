@@ -1,0 +1,70 @@
+public import Addressing
+public import Conntrack
+public import Firewall
+
+/// What would be changed, as inert data: printed as it stands, or applied.
+public struct BlockPlan: Sendable {
+  /// One peer to block from one port.
+  public struct Entry: Sendable, Hashable {
+    /// The peer.
+    public var address: IPAddress
+    /// The transport protocol.
+    public var transport: IPProtocol
+    /// The port on the wire side (raw) or the delivered side (before the state rule).
+    public var port: UInt16
+    /// Why.
+    public var reason: String
+    /// How firmly its flow stands, if there is one.
+    public var grade: Grade?
+
+    /// The set element, such as `203.0.113.66,udp:5060`.
+    public var element: String { "\(address),\(transport):\(port)" }
+  }
+
+  /// An address that is not blocked, with the reason.
+  public struct Omission: Sendable, Hashable {
+    /// The peer.
+    public var address: IPAddress
+    /// Why not.
+    public var why: String
+    /// Whether naming the address would block it.
+    public var isOnRequest: Bool
+  }
+
+  /// Text for one run of `iptables-restore --noflush`: one table, so one transaction (facts E1).
+  public struct RestoreText: Sendable, Hashable {
+    /// Which backend's tool reads it.
+    public var backend: Backend
+    /// Which family's tool reads it.
+    public var family: AddressFamily
+    /// The table.
+    public var table: String
+    /// The input, ending in a newline.
+    public var text: String
+    /// The input that takes it back.
+    public var undo: String
+  }
+
+  /// What was asked.
+  public var request: BlockRequest
+  /// Who is blocked.
+  public var entries: [Entry]
+  /// Who is not, and why.
+  public var omissions: [Omission]
+  /// Input for `ipset restore`; empty when nothing is blocked.
+  public var setText: String
+  /// Rules to put in place; empty when they stand already.
+  public var rules: [RestoreText]
+  /// Flows to delete once the rules stand.
+  public var deletions: [FlowKey]
+  /// Why nothing can be done though something should be; the plan is then empty.
+  public var obstacles: [String]
+
+  /// Whether applying it would change nothing.
+  public var isEmpty: Bool { entries.isEmpty }
+
+  /// The families that have entries.
+  public var families: [AddressFamily] {
+    AddressFamily.allCases.filter { family in entries.contains { $0.address.family == family } }
+  }
+}

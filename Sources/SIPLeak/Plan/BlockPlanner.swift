@@ -1,0 +1,176 @@
+import HostNetwork
+import Addressing
+public import Conntrack
+import Firewall
+
+extension BlockPlan {
+  /// Plans the blocks that a request means, from what an audit found.
+  ///
+  /// Pure: the same observation, audit and request give the same plan, live or from files.
+  ///
+  /// - Parameters:
+  ///   - request: What is asked.
+  ///   - audit: The findings.
+  ///   - observation: What the audit judged; its rulesets decide where the rules go.
+  ///   - policy: Whom never to block.
+  public init(
+    _ request: BlockRequest, audit: Audit, observation: Observation, policy: AuditPolicy
+  ) {
+    self.request = request
+    entries = []
+    omissions = []
+    setText = ""
+    rules = []
+    deletions = []
+    obstacles = []
+
+    choose(audit: audit, observation: observation, policy: policy)
+    if let stability = Stability(observation, policy: policy) { keepStable(stability) }
+    guard !entries.isEmpty else { return }
+    let snapshot = observation.sample.firewall.snapshot
+    let placement = Placement(request.place, snapshot: snapshot, audit: audit, entries: entries)
+    rules = placement.rules
+    obstacles += placement.obstacles
+    obstacles += families.compactMap { Self.setObstacle($0, snapshot) }
+    guard obstacles.isEmpty else {
+      entries = []
+      rules = []
+      return
+    }
+    setText = Self.setText(entries, families: families, seconds: request.seconds)
+    deletions = Self.flows(of: entries, observation: observation, place: request.place)
+  }
+
+  private mutating func choose(audit: Audit, observation: Observation, policy: AuditPolicy) {
+    var blockability = Blockability(observation, policy: policy)
+    let named = Set(request.named)
+    var chosen: Set<Entry> = []
+    var omitted: Set<IPAddress> = []
+    func isNamed(_ address: IPAddress) -> Bool { named.contains(address) }
+
+    for finding in audit.findings {
+      guard let peer = finding.peer else { continue }
+      if !named.isEmpty, !isNamed(peer.address) { continue }
+      let wanted = finding.level == .leak || isNamed(peer.address)
+      if let why = finding.notBlockableBecause {
+        guard omitted.insert(peer.address).inserted else { continue }
+        omissions.append(Omission(address: peer.address, why: why, isOnRequest: false))
+      } else if !wanted {
+        guard omitted.insert(peer.address).inserted else { continue }
+        omissions.append(
+          Omission(address: peer.address, why: finding.cause.rawValue, isOnRequest: true))
+      } else {
+        let entry = Entry(
+          address: peer.address, transport: finding.transport,
+          port: request.place == .raw ? finding.wire.port : finding.delivered.port,
+          reason: finding.cause.rawValue, grade: finding.grade)
+        if chosen.insert(entry).inserted { entries.append(entry) }
+      }
+    }
+    // One address, one answer: whoever may not be blocked for one flow is not for another.
+    let refused = Set(omissions.filter { !$0.isOnRequest }.map(\.address))
+    entries.removeAll { refused.contains($0.address) }
+    omissions.removeAll { omission in
+      omission.isOnRequest && entries.contains { $0.address == omission.address }
+    }
+
+    let met = Set(entries.map(\.address)).union(refused)
+    for address in request.named where !met.contains(address) {
+      nameWithoutFlow(address, observation: observation, blockability: &blockability)
+    }
+    // The grade is for the reader; two flows of one peer make one entry.
+    var seen: Set<String> = []
+    entries = entries.filter { seen.insert($0.element).inserted }
+  }
+
+  /// With two readings, only what both show and while nothing changed is blocked.
+  private mutating func keepStable(_ stability: Stability) {
+    if let objection = stability.objection, !entries.isEmpty {
+      obstacles.append(objection)
+      entries = []
+      return
+    }
+    for entry in entries where !stability.sawBefore(entry.address) && entry.reason != "named" {
+      omissions.append(
+        Omission(
+          address: entry.address, why: "only in the second of two readings", isOnRequest: false))
+    }
+    let fresh = Set(omissions.map(\.address))
+    entries.removeAll { fresh.contains($0.address) }
+  }
+
+  /// Plans a block of an address that has no finding: from every SIP port, after the same checks.
+  private mutating func nameWithoutFlow(
+    _ address: IPAddress, observation: Observation, blockability: inout Blockability
+  ) {
+    let port = observation.endpoints.ports.min() ?? 5060
+    let own = observation.network.addresses.first {
+      $0.address.family == address.family && !$0.address.isLoopback
+    }
+    guard let local = own?.address else {
+      let family = address.family == .ipv4 ? "IPv4" : "IPv6"
+      omissions.append(
+        Omission(
+          address: address, why: "this host has no \(family) address", isOnRequest: false))
+      return
+    }
+    if let why = blockability.answer(
+      for: address, wire: Endpoint(local, port), cause: .hostOpened)
+    {
+      omissions.append(Omission(address: address, why: why, isOnRequest: false))
+      return
+    }
+    for transport in observation.endpoints.transports.sorted(by: { $0.rawValue > $1.rawValue }) {
+      for port in observation.endpoints.ports(of: transport) {
+        entries.append(
+          Entry(
+            address: address, transport: transport, port: port, reason: "named", grade: nil))
+      }
+    }
+  }
+
+  /// Why our set cannot be used as it is found, or `nil`.
+  private static func setObstacle(
+    _ family: AddressFamily, _ snapshot: FirewallSnapshot
+  ) -> String? {
+    guard snapshot.sets != nil else {
+      return "the sets cannot be read; is ipset installed? apt-get install ipset"
+    }
+    guard let set = snapshot.ownSet(family) else { return nil }
+    if set.type != OwnObjects.setType || set.family != family {
+      return "a set named \(set.name) exists with another type (\(set.type)); it is not ours"
+    }
+    if !set.createOptions.contains("timeout") || !set.createOptions.contains("comment") {
+      return "a set named \(set.name) exists without timeouts or comments; it is not ours"
+    }
+    return nil
+  }
+
+  private static func setText(
+    _ entries: [Entry], families: [AddressFamily], seconds: UInt32
+  ) -> String {
+    let creates = families.map(OwnObjects.createLine)
+    let adds = entries.map { entry in
+      "add -exist \(OwnObjects.setName(entry.address.family)) \(entry.element) timeout \(seconds) "
+        + "comment \"\(OwnObjects.comment(entry.reason))\""
+    }
+    return (creates + adds).map { $0 + "\n" }.joined()
+  }
+
+  /// The flows that connect a blocked peer with the port it is blocked from, whoever opened them.
+  public static func flows(
+    of entries: [Entry], observation: Observation, place: BlockRequest.Place
+  ) -> [FlowKey] {
+    let blocked = Set(entries.map(\.element))
+    let own = Set(observation.network.addresses.map(\.address))
+    return observation.sample.flows.compactMap { flow -> FlowKey? in
+      guard
+        let sides = FlowSides(
+          flow, endpoints: observation.endpoints, isLocal: { own.contains($0) || $0.isLoopback })
+      else { return nil }
+      let port = place == .raw ? sides.wire.port : sides.delivered.port
+      let element = "\(sides.peer.address),\(flow.original.transport):\(port)"
+      return blocked.contains(element) ? flow.key : nil
+    }
+  }
+}

@@ -1,0 +1,29 @@
+public import Addressing
+
+/// What a person or cron asks to be blocked.
+public struct BlockRequest: Sendable, Hashable {
+  /// Where in the firewall blocks stand.
+  public enum Place: String, Sendable, Hashable, Codable, CaseIterable {
+    /// In the raw table, ahead of connection tracking: the flow dies.
+    case raw
+    /// Just before the state rule that lets the peer in: the flow is kept alive but not delivered
+    /// (facts C1), and the block goes with the next reload of the filter table (facts E7).
+    case beforeStateRule = "before-state-rule"
+  }
+
+  /// Addresses named on the command line; empty: every leak.
+  public var named: [IPAddress]
+  /// Where.
+  public var place: Place
+  /// Seconds until the kernel lifts a block by itself; 0 for never.
+  ///
+  /// At most 2147483 (facts E8).
+  public var seconds: UInt32
+
+  /// Makes a request; one day ahead of connection tracking unless told otherwise.
+  public init(named: [IPAddress] = [], place: Place = .raw, seconds: UInt32 = 86400) {
+    self.named = named
+    self.place = place
+    self.seconds = seconds
+  }
+}

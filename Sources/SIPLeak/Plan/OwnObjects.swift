@@ -1,0 +1,94 @@
+public import Addressing
+public import Firewall
+
+/// The names of everything sipleak ever makes in a firewall, and how it knows its own again.
+///
+/// Every rule of ours carries a comment that begins with ``label``: ASCII, no quotes. A chain of our
+/// name that holds any other rule was made by somebody else and is not touched.
+public enum OwnObjects {
+  /// What every comment of ours begins with.
+  public static let label = "sipleak:"
+  /// The chain that drops what blocked peers send.
+  public static let dropChain = "SIPLEAK"
+  /// The chain that keeps our answers to blocked peers away from connection tracking (facts C6).
+  public static let answerChain = "SIPLEAK-OUT"
+  /// The version of the chains' shape, in the first rule's comment.
+  public static let version = "v1"
+
+  /// The comment of the first rule of our chains in a table that was not there before us.
+  static let tableMark = "\(label) chain \(version), table made"
+
+  /// Whether our chains in a table say that we made it.
+  static func made(_ table: Table) -> Bool {
+    [dropChain, answerChain].contains { name in
+      table.chain(name)?.rules.contains { $0.comment == tableMark } ?? false
+    }
+  }
+
+  /// The set of blocked peers of a family.
+  public static func setName(_ family: AddressFamily) -> String {
+    family == .ipv4 ? "sipleak4" : "sipleak6"
+  }
+
+  /// The set's type: a peer, and the port it is blocked from.
+  public static let setType = "hash:net,port"
+
+  /// The line that makes the set, harmless when it is there already.
+  ///
+  /// A constant `timeout 0` lets each entry have its own (facts E10).
+  public static func createLine(_ family: AddressFamily) -> String {
+    let name = family == .ipv4 ? "inet" : "inet6"
+    return "create -exist \(setName(family)) \(setType) family \(name) timeout 0 "
+      + "maxelem 1000000 counters comment"
+  }
+
+  /// Whether a rule is ours.
+  public static func owns(_ rule: Rule) -> Bool {
+    rule.comment?.hasPrefix(label) ?? false
+  }
+
+  /// Whether a rule jumps to one of our chains.
+  static func isJump(_ rule: Rule) -> Bool {
+    owns(rule) && (rule.target?.name == dropChain || rule.target?.name == answerChain)
+  }
+
+  /// The place a comment of a set entry or rule may take: printable ASCII without quotes.
+  static func comment(_ text: String) -> String {
+    let plain = text.unicodeScalars.filter {
+      $0.isASCII && $0.value >= 0x20 && $0.value != 0x7f && !"\"'\\`$".unicodeScalars.contains($0)
+    }
+    return "\(label) " + String(String.UnicodeScalarView(plain)).prefix(200)
+  }
+}
+
+extension FirewallSnapshot {
+  /// The same firewall with the members of our own sets gone: what it would do without our blocks.
+  public var withoutOurBlocks: FirewallSnapshot {
+    var copy = self
+    let ours = AddressFamily.allCases.map(OwnObjects.setName)
+    copy.sets = sets?.map { set in
+      guard ours.contains(set.name) else { return set }
+      var emptied = set
+      emptied.entries = []
+      return emptied
+    }
+    return copy
+  }
+
+  /// The same firewall at any time: sets whose entries come and go, and the hour, not known.
+  ///
+  /// What it refuses certainly is refused whatever a timed set holds. Our own sets stay, as they
+  /// only refuse.
+  var atAnyTime: FirewallSnapshot {
+    var copy = self
+    let ours = AddressFamily.allCases.map(OwnObjects.setName)
+    copy.sets = sets?.filter { !$0.createOptions.contains("timeout") || ours.contains($0.name) }
+    copy.time = nil
+    return copy
+  }
+
+  /// Our set of a family, if it exists.
+  public func ownSet(_ family: AddressFamily) -> AddressSet? {
+    sets?.first { $0.name == OwnObjects.setName(family) }
+  }
+}

@@ -1,0 +1,138 @@
+public import Addressing
+public import Firewall
+
+/// Taking blocks back: entries of our sets, or everything that is ours.
+public struct RemovalPlan: Sendable {
+  /// What to take back.
+  public enum Request: Sendable, Hashable {
+    /// The blocks of these addresses; chains and sets stay.
+    case addresses([IPAddress])
+    /// All blocks; chains and sets stay.
+    case all
+    /// Blocks, chains, jumps and sets: the firewall as it was before sipleak.
+    case purge
+  }
+
+  /// What was asked.
+  public var request: Request
+  /// The set elements that go, as `SET ELEMENT`.
+  public var elements: [String]
+  /// Addresses that were named and are not blocked.
+  public var absent: [IPAddress]
+  /// Input for `ipset restore`, run after the rules are gone; empty when nothing is to be done.
+  public var setText: String
+  /// Rules to remove, one transaction a table.
+  public var rules: [BlockPlan.RestoreText]
+  /// Tables that we made and that are to go if they are empty afterwards.
+  public var tables: [MadeTable]
+  /// Things of our name that are not ours and stay.
+  public var kept: [String]
+
+  /// A table that was not there before us.
+  public struct MadeTable: Sendable, Hashable {
+    /// The backend it is in.
+    public var backend: Backend
+    /// The family.
+    public var family: AddressFamily
+    /// The table's name.
+    public var name: String
+  }
+
+  /// Whether there is nothing to take back.
+  public var isEmpty: Bool { setText.isEmpty && rules.isEmpty }
+
+  /// Plans a removal from a reading of the firewall.
+  public init(_ request: Request, snapshot: FirewallSnapshot) {
+    self.request = request
+    elements = []
+    absent = []
+    setText = ""
+    rules = []
+    tables = []
+    kept = []
+    switch request {
+    case .addresses(let addresses):
+      remove(addresses, snapshot: snapshot)
+    case .all:
+      for family in AddressFamily.allCases {
+        guard let set = ownSet(family, snapshot), !set.entries.isEmpty else { continue }
+        elements += set.entries.map { "\(set.name) \($0.element)" }
+        setText += "flush \(set.name)\n"
+      }
+    case .purge:
+      removeRules(snapshot)
+      for family in AddressFamily.allCases {
+        guard let set = ownSet(family, snapshot) else { continue }
+        elements += set.entries.map { "\(set.name) \($0.element)" }
+        setText += "destroy \(set.name)\n"
+      }
+    }
+  }
+
+  private mutating func ownSet(
+    _ family: AddressFamily, _ snapshot: FirewallSnapshot
+  ) -> AddressSet? {
+    guard let set = snapshot.ownSet(family) else { return nil }
+    guard set.type == OwnObjects.setType else {
+      kept.append("set \(set.name): its type is \(set.type), so it is not ours")
+      return nil
+    }
+    return set
+  }
+
+  private mutating func remove(_ addresses: [IPAddress], snapshot: FirewallSnapshot) {
+    for address in addresses {
+      let set = ownSet(address.family, snapshot)
+      let found =
+        set?.entries.filter {
+          $0.element.split(separator: ",").first.flatMap { IPPrefix(String($0)) }
+            == IPPrefix(address)
+        } ?? []
+      guard let set, !found.isEmpty else {
+        absent.append(address)
+        continue
+      }
+      for entry in found {
+        elements.append("\(set.name) \(entry.element)")
+        setText += "del -exist \(set.name) \(entry.element)\n"
+      }
+    }
+  }
+
+  private mutating func removeRules(_ snapshot: FirewallSnapshot) {
+    let names = [OwnObjects.dropChain, OwnObjects.answerChain]
+    for ruleset in snapshot.rulesets {
+      for table in ruleset.tables {
+        var lines: [String] = []
+        for chain in table.chains where !names.contains(chain.name) {
+          lines += chain.rules.filter(OwnObjects.owns).map(\.deletion)
+        }
+        for name in names {
+          guard let chain = table.chain(name), chain.policy == nil else { continue }
+          if chain.rules.contains(where: { !OwnObjects.owns($0) }) {
+            kept.append("chain \(name) in \(table.name): it holds rules that are not ours")
+            continue
+          }
+          let foreign = table.chains.contains { other in
+            other.rules.contains { $0.target?.name == name && !OwnObjects.owns($0) }
+          }
+          if foreign {
+            kept.append("chain \(name) in \(table.name): a rule that is not ours jumps to it")
+            continue
+          }
+          lines += ["-F \(name)", "-X \(name)"]
+        }
+        guard !lines.isEmpty else { continue }
+        if OwnObjects.made(table), ruleset.backend == .nft {
+          tables.append(
+            MadeTable(backend: ruleset.backend, family: ruleset.family, name: table.name))
+        }
+        let text = (["*\(table.name)"] + lines + ["COMMIT"]).map { $0 + "\n" }.joined()
+        rules.append(
+          BlockPlan.RestoreText(
+            backend: ruleset.backend, family: ruleset.family, table: table.name, text: text,
+            undo: ""))
+      }
+    }
+  }
+}

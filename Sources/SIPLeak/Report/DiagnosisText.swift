@@ -1,0 +1,185 @@
+import Addressing
+import Firewall
+
+/// The text of `sipleak diagnose`: one screen that says who, how and what to do.
+public struct DiagnosisText {
+  private let audit: Audit
+  private let observation: Observation
+  private let style: TextStyle
+  private let isExact: Bool
+
+  /// Makes the text of an audit.
+  ///
+  /// - Parameters:
+  ///   - audit: What was found.
+  ///   - observation: What it was found in.
+  ///   - style: Colour and width.
+  ///   - isExact: Whether counts are printed to the last digit.
+  public init(_ audit: Audit, of observation: Observation, style: TextStyle, isExact: Bool = false)
+  {
+    self.audit = audit
+    self.observation = observation
+    self.style = style
+    self.isExact = isExact
+  }
+
+  /// The whole text, ending in a newline.
+  public func text() -> String {
+    var sections = [[header]]
+    sections += audit.findings.map(finding)
+    if audit.findings.isEmpty { sections.append([nothing]) }
+    let todo = whatToDo
+    if !todo.isEmpty { sections.append(todo) }
+    if !audit.problems.isEmpty {
+      sections.append(listed("Not read", audit.problems))
+    }
+    if !audit.blindSpots.isEmpty {
+      sections.append(listed("Not seen", audit.blindSpots.map(\.text)))
+    }
+    return sections.map { $0.joined(separator: "\n") + "\n" }.joined(separator: "\n")
+  }
+
+  private var header: String {
+    let ports = observation.endpoints.transports.sorted { $0.rawValue > $1.rawValue }.map {
+      transport in
+      "\(transport)/"
+        + observation.endpoints.ports(of: transport).map(String.init)
+        .joined(separator: ",")
+    }
+    let backends = Backend.allCases.filter { backend in
+      observation.sample.firewall.snapshot.rulesets.contains { $0.backend == backend }
+    }
+    let tools =
+      backends.isEmpty
+      ? "no iptables rules" : "iptables " + backends.map(\.rawValue).joined(separator: "+")
+    let flows = observation.host.flowCount.map { "\(Quantity.grouped($0)) flows, " } ?? ""
+    return [
+      style.bold(EscapedText.terminal(observation.host.name)),
+      Quantity.utc(observation.sample.time), ports.joined(separator: " "), tools,
+      "\(flows)\(Quantity.grouped(audit.sipFlowCount)) at SIP",
+    ].joined(separator: "   ")
+  }
+
+  private var nothing: String {
+    if !audit.isComplete {
+      return "Nothing found, but not everything could be read: this is no all-clear."
+    }
+    if audit.sipFlowCount == 0 {
+      return style.green("Clean") + "  no flow to SIP is in the table."
+    }
+    return style.green("Clean") + "  every flow to SIP is one that today's rules admit or refuse."
+  }
+
+  private func finding(_ finding: Finding) -> [String] {
+    let tag = finding.level == .leak ? style.red("LEAK") : style.yellow("LOOK")
+    var lines = [tag + "  " + title(finding)]
+    lines += style.wrapped("\(finding.cause.rawValue): \(escaped(finding.why)).", indent: 6)
+    let width = [finding.asNew, finding.asHeld].compactMap { $0.rule?.place.count }.max() ?? 0
+    lines.append(verdict("as NEW ", finding.asNew, width: width))
+    if finding.flow != nil { lines.append(verdict("as held", finding.asHeld, width: width)) }
+    if let increments = finding.increments { lines.append(moved(increments)) }
+    if let reason = finding.notBlockableBecause, finding.level == .leak || finding.flow != nil {
+      lines += style.wrapped("not blockable: \(escaped(reason))", indent: 6)
+    } else if finding.cause == .hostOpened, let peer = finding.peer {
+      lines.append("      Is it yours?  sipleak audit --trust \(peer.address)")
+    }
+    return lines
+  }
+
+  private func title(_ finding: Finding) -> String {
+    guard let peer = finding.peer else {
+      return "\(finding.family == .ipv4 ? "IPv4" : "IPv6") \(finding.transport) "
+        + "\(finding.wire)  open to everybody"
+    }
+    let arrow = finding.origin == .host ? "<-" : "->"
+    var ends = "\(peer) \(arrow) \(finding.wire)"
+    if finding.isTranslated { ends += " (delivered to \(finding.delivered))" }
+    if finding.zone != 0 { ends += " zone \(finding.zone)" }
+    var notes = [finding.grade?.rawValue].compactMap { $0 }
+    if finding.origin == .host { notes.append("opened by this host") }
+    if let alive = finding.increments?.isAlive { notes.append(alive ? "alive" : "idle") }
+    return ends.padded(44) + "  " + notes.joined(separator: ", ")
+  }
+
+  private func verdict(_ name: String, _ judged: JudgedVerdict, width: Int) -> String {
+    let word = judged.isCertain ? judged.verdict.rawValue.uppercased() : "UNKNOWN"
+    guard let rule = judged.rule else { return "      \(name)  \(word)" }
+    var line = "      \(name)  \(word.padded(6))  \(escaped(rule.place).padded(width))"
+    let label = rule.comment.map { "\"\($0)\"" } ?? rule.text
+    let counters = rule.counters.map { "   " + count($0.packets) } ?? ""
+    let room = max(20, style.width - line.count - counters.count - 2)
+    var shown = escaped(label)
+    // A cut in the middle of an escape would still be plain text.
+    if shown.count > room { shown = shown.prefix(room - 1) + "…" }
+    line += "  \(shown)\(counters)"
+    return line
+  }
+
+  private func moved(_ increments: Increments) -> String {
+    var parts = ["in \(Quantity.duration(increments.seconds))".padded(7)]
+    if let packets = increments.flowPackets {
+      parts.append("+\(count(packets)) in the flow")
+    } else if let alive = increments.isAlive {
+      parts.append(alive ? "flow refreshed" : "flow idle")
+    }
+    if let rule = increments.stateRule {
+      parts.append("\(growth(rule)) at \(rule.rule.index)")
+    }
+    if !increments.sipRules.isEmpty {
+      parts.append(sip(increments.sipRules))
+    }
+    return "      " + parts.joined(separator: "   ")
+  }
+
+  private func sip(_ rules: [Increments.OfRule]) -> String {
+    let places = rules.prefix(4).map { String($0.rule.index) }.joined(separator: ", ")
+    let more = rules.count > 4 ? ", …" : ""
+    guard !rules.contains(where: { $0.packets == nil }) else {
+      return "counters reset at \(places)\(more) (accept SIP)"
+    }
+    let sum = rules.compactMap(\.packets).reduce(0, +)
+    return "+\(count(sum)) at \(places)\(more) (accept SIP)"
+  }
+
+  private func growth(_ rule: Increments.OfRule) -> String {
+    rule.packets.map { "+\(count($0))" } ?? "counter reset"
+  }
+
+  private var whatToDo: [String] {
+    let leaks = audit.findings.filter { $0.level == .leak && $0.isBlockable }
+    guard let first = leaks.compactMap(\.peer).first else { return [] }
+    let many = Set(leaks.compactMap { $0.peer?.address }).count > 1
+    let name = many ? "" : " \(first.address)"
+    let length = "sipleak block\(name) --apply".count + 3
+    return [
+      "Do    " + "sipleak block\(name)".padded(length) + "shows the plan, changes nothing",
+      "      " + "sipleak block\(name) --apply".padded(length)
+        + "raw drop, flow deleted, checked; 24 h",
+    ]
+  }
+
+  private func listed(_ title: String, _ texts: [String]) -> [String] {
+    texts.enumerated().flatMap { index, text -> [String] in
+      let lines = style.wrapped(escaped(text), indent: 10)
+      guard index == 0, let first = lines.first else { return lines }
+      return [title.padded(10) + first.dropFirst(10)] + lines.dropFirst()
+    }
+  }
+
+  private func escaped(_ text: String) -> String { EscapedText.terminal(text) }
+
+  private func count(_ value: UInt64) -> String {
+    isExact ? String(value) : Quantity.short(value)
+  }
+}
+
+extension RuleReference {
+  /// The text of the rule's first comment, if it has one.
+  var comment: String? {
+    // The reference keeps the printed text; the reader knows its quoting.
+    let save = "*\(table)\n\(text)\nCOMMIT\n"
+    let ruleset = try? RulesetReader.read(
+      Array(save.utf8), source: "rule", backend: backend, family: .ipv4)
+    return ruleset?.tables.first?.chains.first { !$0.rules.isEmpty }?.rules.first?.comment
+  }
+}

@@ -1,0 +1,43 @@
+/// Text from outside made safe for a terminal: rule comments, chain names, host names, tool output.
+///
+/// A comment may hold a newline, ESC or invalid UTF-8 (facts H1) and would otherwise forge lines or
+/// drive the terminal.
+public enum EscapedText {
+  /// The text with every character that is not plain printable replaced by `\n`, `\t`, `\r` or
+  /// `\u{…}`; invalid UTF-8 has been replaced by U+FFFD when the text was made.
+  public static func terminal(_ text: String) -> String {
+    var result = String.UnicodeScalarView()
+    for scalar in text.unicodeScalars {
+      switch scalar {
+      case "\n": result.append(contentsOf: "\\n".unicodeScalars)
+      case "\r": result.append(contentsOf: "\\r".unicodeScalars)
+      case "\t": result.append(contentsOf: "\\t".unicodeScalars)
+      default:
+        if isPlain(scalar) {
+          result.append(scalar)
+        } else {
+          let hex = String(scalar.value, radix: 16)
+          result.append(contentsOf: "\\u{\(hex)}".unicodeScalars)
+        }
+      }
+    }
+    return String(result)
+  }
+
+  /// The text as one word of a `key=value` line: blanks, quotes and `=` are escaped as well.
+  public static func word(_ text: String) -> String {
+    terminal(text).unicodeScalars.map {
+      " \"=".unicodeScalars.contains($0) ? "\\u{\(String($0.value, radix: 16))}" : String($0)
+    }.joined()
+  }
+
+  private static func isPlain(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.properties.generalCategory {
+    // Format characters turn reading direction around or are invisible; both can forge text.
+    case .control, .format, .surrogate, .privateUse, .unassigned, .lineSeparator,
+      .paragraphSeparator:
+      false
+    default: true
+    }
+  }
+}

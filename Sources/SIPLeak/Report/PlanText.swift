@@ -1,0 +1,94 @@
+import Addressing
+import Firewall
+
+/// The text of `sipleak block`: what would be done, as the exact input of the tools that do it.
+public enum PlanText {
+  /// The plan of a block.
+  ///
+  /// - Parameters:
+  ///   - plan: The plan.
+  ///   - command: The command that would apply it.
+  /// - Returns: The text for standard output.
+  public static func text(_ plan: BlockPlan, command: String) -> String {
+    var lines = [summary(plan), ""]
+    let width =
+      (plan.entries.map(\.address) + plan.omissions.map(\.address))
+      .map { $0.description.count }.max() ?? 0
+    for entry in plan.entries {
+      let notes = [entry.reason, entry.grade?.rawValue].compactMap { $0 }.joined(separator: ", ")
+      lines.append(
+        "  \(entry.address.description.padded(width))   \(entry.transport)/\(entry.port)  \(notes)")
+    }
+    for omission in plan.omissions {
+      let hint = omission.isOnRequest ? " (only when named: sipleak block \(omission.address))" : ""
+      lines.append(
+        "  \(omission.address.description.padded(width))   not blocked: "
+          + "\(EscapedText.terminal(omission.why))\(hint)")
+    }
+    for obstacle in plan.obstacles {
+      lines.append("  Cannot block: \(EscapedText.terminal(obstacle))")
+    }
+    guard !plan.isEmpty else { return joined(lines) }
+    lines += ["", "ipset restore"]
+    lines += indented(plan.setText)
+    for rules in plan.rules {
+      lines += ["\(tool(rules)) --noflush"] + indented(rules.text)
+    }
+    if plan.rules.isEmpty { lines.append("The rules stand already.") }
+    let flows = plan.deletions.count
+    lines.append("Then delete \(flows) flow\(flows == 1 ? "" : "s"), and check.")
+    if plan.request.place == .beforeStateRule {
+      lines.append("Such a block keeps the flow alive and goes with the next firewall reload.")
+    }
+    let names = Set(plan.entries.map(\.address)).sorted().map(\.description)
+    lines.append("Undo: sipleak unblock \(names.joined(separator: " "))")
+    lines.append("Apply: \(command)")
+    return joined(lines)
+  }
+
+  private static func summary(_ plan: BlockPlan) -> String {
+    let blocked = Set(plan.entries.map(\.address)).count
+    let all = blocked + Set(plan.omissions.map(\.address)).count
+    if all == 0, plan.obstacles.isEmpty { return "Nothing to block: no leak was found." }
+    let length =
+      plan.request.seconds == 0
+      ? "until unblocked"
+      : "for "
+        + Quantity.duration(
+          Double(plan.request.seconds))
+    let place =
+      plan.request.place == .raw
+      ? "ahead of conntrack (raw PREROUTING)" : "just before the state rule"
+    return "Would block \(blocked) of \(all) source\(all == 1 ? "" : "s") \(length), \(place)."
+  }
+
+  /// The plan of a removal.
+  public static func text(_ plan: RemovalPlan, command: String) -> String {
+    var lines: [String] = []
+    for address in plan.absent { lines.append("  \(address)   is not blocked") }
+    for kept in plan.kept { lines.append("  Stays: \(EscapedText.terminal(kept))") }
+    guard !plan.isEmpty else {
+      return joined(["Nothing of ours to remove."] + lines)
+    }
+    lines.insert(
+      "Would lift \(plan.elements.count) block\(plan.elements.count == 1 ? "" : "s").", at: 0)
+    for rules in plan.rules {
+      lines += ["\(tool(rules)) --noflush"] + indented(rules.text)
+    }
+    if !plan.setText.isEmpty { lines += ["ipset restore"] + indented(plan.setText) }
+    lines.append("Apply: \(command)")
+    return joined(lines)
+  }
+
+  private static func tool(_ rules: BlockPlan.RestoreText) -> String {
+    "\(rules.family == .ipv4 ? "iptables" : "ip6tables")-\(rules.backend.rawValue)-restore"
+  }
+
+  private static func indented(_ text: String) -> [String] {
+    text.split(separator: "\n").map { "  " + EscapedText.terminal(String($0)) }
+  }
+
+  private static func joined(_ lines: [String]) -> String {
+    lines.map { $0 + "\n" }.joined()
+  }
+}

@@ -1,0 +1,56 @@
+import FoundationEssentials
+
+/// Numbers, times and durations as operators read them.
+public enum Quantity {
+  /// A count as `iptables -L -v` prints it: five digits, then K, M, G, T (decimal).
+  public static func short(_ count: UInt64) -> String {
+    var value = count
+    if value <= 99_999 { return String(value) }
+    for unit in ["K", "M", "G"] {
+      value = (value + 500) / 1000
+      if value <= 9_999 { return "\(value)\(unit)" }
+    }
+    return "\((value + 500) / 1000)T"
+  }
+
+  /// A count with commas between thousands.
+  public static func grouped(_ count: some BinaryInteger) -> String {
+    let digits = Array(String(count))
+    var result = ""
+    for (index, digit) in digits.enumerated() {
+      let left = digits.count - index
+      if index > 0, left % 3 == 0, digits[index - 1] != "-" { result.append(",") }
+      result.append(digit)
+    }
+    return result
+  }
+
+  /// A duration in at most two units: `5 s`, `1 min 30 s`, `24 h`.
+  public static func duration(_ seconds: Double) -> String {
+    guard seconds >= 1 else { return "\(Int((seconds * 1000).rounded())) ms" }
+    let whole = Int(seconds.rounded())
+    // A day is said in hours until there are two of them: `24 h` is what people set.
+    let units = [("d", 86400), ("h", 3600), ("min", 60), ("s", 1)]
+    guard var first = units.firstIndex(where: { whole >= $0.1 }) else { return "0 s" }
+    if first == 0, whole < 2 * 86400 { first = 1 }
+    let size = units[first].1
+    var text = "\(whole / size) \(units[first].0)"
+    if first + 1 < units.count, whole % size / units[first + 1].1 > 0 {
+      text += " \(whole % size / units[first + 1].1) \(units[first + 1].0)"
+    }
+    return text
+  }
+
+  /// A time in UTC as RFC 3339 writes it, to the second.
+  public static func rfc3339(_ seconds: Double) -> String {
+    Date(timeIntervalSince1970: seconds.rounded(.down)).formatted(.iso8601)
+  }
+
+  /// A time in UTC for people: `2026-11-21 01:42:10 UTC`.
+  public static func utc(_ seconds: Double, toMinute: Bool = false) -> String {
+    let text = rfc3339(seconds)
+    let day = text.prefix(10)
+    let clock = text.dropFirst(11).prefix(toMinute ? 5 : 8)
+    return "\(day) \(clock) UTC"
+  }
+}

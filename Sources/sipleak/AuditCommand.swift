@@ -1,0 +1,41 @@
+import ArgumentParser
+import SIPLeak
+
+/// `sipleak audit`.
+struct AuditCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "audit",
+    abstract: "List what gets past the rules to SIP, a line a finding (for cron).",
+    discussion: """
+      Exit status: 0 clean, 1 only things to look at, 2 leaks, 3 not everything could be read.
+      """)
+
+  @OptionGroup var source: SourceOptions
+  @OptionGroup var sip: EndpointOptions
+  @OptionGroup var trust: TrustOptions
+
+  @Option(help: "How to print: text or json.")
+  var format: OutputFormat = .text
+
+  @Flag(name: .shortAndLong, help: "Print nothing when clean.")
+  var quiet = false
+
+  @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said.")
+  var verbose = false
+
+  func run() async throws {
+    try await Console.reading(isVerbose: verbose) {
+      let observation = try await source.observation(sip)
+      let audit = Audit(observation, policy: trust.policy)
+      switch format {
+      case .json: Console.print(try AuditJSON(audit, of: observation).line())
+      case .text:
+        Console.print(AuditLines.text(audit, of: observation, isQuiet: quiet))
+        for problem in audit.problems {
+          Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
+        }
+      }
+      return audit.exitStatus
+    }
+  }
+}

@@ -1,0 +1,140 @@
+import Addressing
+public import ArgumentParser
+import SIPLeak
+
+/// `sipleak block`.
+struct BlockCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "block",
+    abstract: "Plan, and with --apply put in place, blocks of the peers that leak.",
+    discussion: """
+      Without --apply nothing is changed: the exact input of ipset and iptables-restore is printed. \
+      Without addresses every leak is meant. Things to look at are blocked only when named. An \
+      address that the rules admit as NEW from any port, on any interface, is never blocked, nor \
+      are our own addresses, gateways, name servers and what --trust and --protect name.
+
+      With --sample only peers that both readings show are blocked, and nobody while the firewall \
+      changed in between: use it with 60s wherever no person looks on.
+
+      Exit status: 0 done, 1 failed and nothing changed, 4 failed and taken back, 5 failed and \
+      something is left (it says what).
+      """)
+
+  @Argument(
+    help: ArgumentHelp("Addresses to block.", valueName: "address"), transform: Parse.address)
+  var addresses: [IPAddress] = []
+
+  @Flag(help: "Make the change, and check that it works.")
+  var apply = false
+
+  @Option(
+    name: .customLong("where"),
+    help: "Where: raw (ahead of conntrack) or before-state-rule.")
+  var place: BlockRequest.Place = .raw
+
+  @Option(
+    name: .customLong("for"),
+    help: ArgumentHelp(
+      "How long, such as 24h; 0 until unblocked. The kernel lifts it by itself.",
+      valueName: "time"), transform: Parse.seconds)
+  var seconds: Double = 86400
+
+  @Option(
+    help: ArgumentHelp(
+      "How long to wait before looking whether it worked.", valueName: "time"),
+    transform: Parse.seconds)
+  var verifyAfter: Double = 2
+
+  @Flag(name: .shortAndLong, help: "Print nothing when there is nothing to block.")
+  var quiet = false
+
+  @OptionGroup var source: SourceOptions
+  @OptionGroup var sip: EndpointOptions
+  @OptionGroup var trust: TrustOptions
+
+  @Option(help: "How to print: text or json.")
+  var format: OutputFormat = .text
+
+  @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said.")
+  var verbose = false
+
+  func validate() throws {
+    if apply, source.folder != nil {
+      throw ValidationError("--apply changes this host; it cannot be used with --from.")
+    }
+    if seconds > 0, seconds < 1 {
+      throw ValidationError("--for takes whole seconds: 1s or more, or 0 for no end.")
+    }
+  }
+
+  func run() async throws {
+    try await Console.changing(isVerbose: verbose) {
+      let observation = try await source.observation(sip)
+      let policy = trust.policy
+      let audit = Audit(observation, policy: policy)
+      let request = BlockRequest(named: addresses, place: place, seconds: UInt32(seconds))
+      let plan = BlockPlan(request, audit: audit, observation: observation, policy: policy)
+      for problem in audit.problems {
+        Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
+      }
+      let isRefused = !plan.obstacles.isEmpty || (plan.isEmpty && !addresses.isEmpty)
+      if apply, !audit.isComplete {
+        throw SIPLeakError(
+          .unchanged, "nothing is blocked on a partial reading",
+          advice: "See above what could not be read; nothing was changed.")
+      }
+      guard apply, !plan.isEmpty else {
+        let isIdle = plan.isEmpty && plan.obstacles.isEmpty && addresses.isEmpty
+        if !(quiet && isIdle) { try show(plan, observation) }
+        return isRefused ? 1 : 0
+      }
+      return try await enforce(plan, observation, policy)
+    }
+  }
+
+  private func show(_ plan: BlockPlan, _ observation: Observation) throws {
+    switch format {
+    case .json: Console.print(try PlanJSON(plan, time: observation.sample.time).line())
+    case .text:
+      let names = addresses.map(\.description)
+      let words =
+        ["sipleak", "block"] + names + (place == .raw ? [] : ["--where", place.rawValue])
+      Console.print(PlanText.text(plan, command: (words + ["--apply"]).joined(separator: " ")))
+    }
+  }
+
+  private func enforce(
+    _ plan: BlockPlan, _ observation: Observation, _ policy: AuditPolicy
+  ) async throws(SIPLeakError) -> Int32 {
+    Console.holdSignals()
+    for omission in plan.omissions where format == .text {
+      Console.print(
+        StepText.line("not blocked", "\(omission.address): \(omission.why)", style: Console.style))
+    }
+    let isText = format == .text
+    let style = Console.style
+    let until = observation.sample.time + seconds
+    let length =
+      seconds == 0 ? "until unblocked" : "until " + Quantity.utc(until, toMinute: true)
+    let outcome = try await Enforcement(verifyAfter: verifyAfter).apply(
+      plan, before: observation, policy: policy
+    ) { step in
+      guard isText else { return }
+      let text = step.name == "blocked" ? "\(step.text) \(length)" : step.text
+      Console.print(StepText.line(step.name, text, style: style))
+    }
+    if !isText {
+      let json = PlanJSON(plan, time: observation.sample.time, outcome: outcome)
+      if let line = try? json.line() { Console.print(line) }
+    }
+    switch outcome.answer {
+    case .verified, .notYetSeen: return 0
+    case .failed:
+      throw SIPLeakError(
+        .notUndone, "the block is in place but the check failed",
+        advice: "`sipleak purge` takes it back; `sipleak diagnose` shows what gets through.")
+    }
+  }
+}
+
+extension BlockRequest.Place: ExpressibleByArgument {}

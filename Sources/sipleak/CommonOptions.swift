@@ -1,0 +1,140 @@
+import Addressing
+import ArgumentParser
+import SIPLeak
+import SystemPackage
+
+/// How answers are printed.
+enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
+  case text, json
+}
+
+/// Which sockets count as SIP.
+struct EndpointOptions: ParsableArguments {
+  @Option(
+    name: .customLong("port"), parsing: .singleValue,
+    help: ArgumentHelp(
+      "A UDP port that carries SIP; may be repeated. (default: 5060)", valueName: "port"),
+    transform: Parse.port)
+  var udpPorts: [UInt16] = []
+
+  @Option(
+    name: .customLong("tcp-port"), parsing: .singleValue,
+    help: ArgumentHelp(
+      "A TCP port that carries SIP; may be repeated. (default: none)", valueName: "port"),
+    transform: Parse.port)
+  var tcpPorts: [UInt16] = []
+
+  @Option(
+    name: .customLong("endpoint"), parsing: .singleValue,
+    help: ArgumentHelp(
+      "An address that is ours though no interface holds it (a VIP); may be repeated.",
+      valueName: "address"), transform: Parse.address)
+  var addresses: [IPAddress] = []
+
+  var endpoints: SIPEndpoints {
+    SIPEndpoints(
+      udpPorts: udpPorts.isEmpty ? [5060] : Set(udpPorts), tcpPorts: Set(tcpPorts),
+      addresses: Set(addresses))
+  }
+
+  /// Whether any was given: a saved observation was read for its own ports.
+  var isGiven: Bool { !udpPorts.isEmpty || !tcpPorts.isEmpty || !addresses.isEmpty }
+}
+
+/// Whom the operator trusts.
+struct TrustOptions: ParsableArguments {
+  @Option(
+    name: .customLong("trust"), parsing: .singleValue,
+    help: ArgumentHelp(
+      """
+      An address or prefix that belongs: no finding, never blocked; everybody else the rules \
+      admit becomes one. May be repeated.
+      """, valueName: "prefix"), transform: Parse.prefix)
+  var trusted: [IPPrefix] = []
+
+  @Option(
+    name: .customLong("protect"), parsing: .singleValue,
+    help: ArgumentHelp(
+      "An address or prefix that is never blocked; may be repeated.", valueName: "prefix"),
+    transform: Parse.prefix)
+  var protected: [IPPrefix] = []
+
+  var policy: AuditPolicy {
+    AuditPolicy(trusted: PrefixSet(trusted), protected: PrefixSet(protected))
+  }
+}
+
+/// Where the observation comes from.
+struct SourceOptions: ParsableArguments {
+  @Option(
+    name: .customLong("from"),
+    help: ArgumentHelp(
+      "Judge a folder that `observe --save` wrote, not this host.", valueName: "dir"))
+  var folder: String?
+
+  @Option(
+    name: .customLong("sample"),
+    help: ArgumentHelp(
+      "Read twice, this long apart, and show what moved, such as 5s. 0 reads once.",
+      valueName: "time"), transform: Parse.seconds)
+  var interval: Double?
+
+  /// Reads the observation that the options ask for.
+  func observation(_ endpoints: EndpointOptions) async throws(SIPLeakError) -> Observation {
+    guard let folder else {
+      return try await Observation.live(endpoints.endpoints, interval: interval)
+    }
+    var saved = try ObservationFiles.load(FilePath(folder))
+    if endpoints.isGiven { saved.endpoints = endpoints.endpoints }
+    return saved
+  }
+
+  func validate() throws {
+    if folder != nil, let interval, interval > 0 {
+      throw ValidationError("--sample reads this host; it cannot be used with --from.")
+    }
+  }
+}
+
+/// Reading of values, each with a message that says what was expected.
+enum Parse {
+  static func port(_ text: String) throws -> UInt16 {
+    guard let port = UInt16(text), port > 0, text.utf8.allSatisfy({ (48...57).contains($0) })
+    else { throw ValidationError("\"\(shown(text))\" is no port; a number from 1 to 65535 is.") }
+    return port
+  }
+
+  static func address(_ text: String) throws -> IPAddress {
+    guard let address = IPAddress(text) else {
+      throw ValidationError(
+        "\"\(shown(text))\" is no IP address; 192.0.2.5 or 2001:db8::5 is.")
+    }
+    return address.unmapped
+  }
+
+  static func prefix(_ text: String) throws -> IPPrefix {
+    guard let prefix = IPPrefix(text) else {
+      throw ValidationError(
+        "\"\(shown(text))\" is no address or prefix; 192.0.2.5, 192.0.2.0/24 or 2001:db8::/32 is.")
+    }
+    return prefix
+  }
+
+  /// Reads `5s`, `500ms`, `10m`, `24h`, `7d`, or a bare number of seconds.
+  static func seconds(_ text: String) throws -> Double {
+    let units: [(String, Double)] = [
+      ("ms", 0.001), ("s", 1), ("m", 60), ("h", 3600), ("d", 86400), ("", 1),
+    ]
+    for (unit, factor) in units where text.hasSuffix(unit) {
+      let digits = text.dropLast(unit.count)
+      guard !digits.isEmpty, digits.utf8.allSatisfy({ (48...57).contains($0) || $0 == 46 }),
+        let number = Double(digits), number.isFinite, number * factor <= 2_147_483
+      else { break }
+      return number * factor
+    }
+    throw ValidationError(
+      "\"\(shown(text))\" is no duration; 500ms, 5s, 10m, 24h or 7d is, up to 24 days.")
+  }
+
+  private static func shown(_ text: String) -> String { EscapedText.terminal(text) }
+}

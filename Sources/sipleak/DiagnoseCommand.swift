@@ -1,0 +1,39 @@
+import ArgumentParser
+import SIPLeak
+
+/// `sipleak diagnose`.
+struct DiagnoseCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "diagnose",
+    abstract: "Say on one screen who gets past the rules to SIP, how, and what to do.",
+    discussion: """
+      Exit status: 0 clean, 1 only things to look at, 2 leaks, 3 not everything could be read.
+      """)
+
+  @OptionGroup var source: SourceOptions
+  @OptionGroup var sip: EndpointOptions
+  @OptionGroup var trust: TrustOptions
+
+  @Option(help: "How to print: text or json.")
+  var format: OutputFormat = .text
+
+  @Flag(help: "Print counts to the last digit.")
+  var exact = false
+
+  @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said.")
+  var verbose = false
+
+  func run() async throws {
+    try await Console.reading(isVerbose: verbose) {
+      let observation = try await source.observation(sip)
+      let audit = Audit(observation, policy: trust.policy)
+      switch format {
+      case .json: Console.print(try AuditJSON(audit, of: observation).line())
+      case .text:
+        let text = DiagnosisText(audit, of: observation, style: Console.style, isExact: exact)
+        Console.print(text.text())
+      }
+      return audit.exitStatus
+    }
+  }
+}

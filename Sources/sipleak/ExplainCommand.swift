@@ -1,0 +1,95 @@
+import Addressing
+import ArgumentParser
+import Firewall
+import SIPLeak
+import SystemPackage
+
+/// `sipleak explain`.
+struct ExplainCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "explain",
+    abstract: "Walk any packet through the ruleset, live or from files.",
+    discussion: """
+      A packet in words: udp 203.0.113.66:24376 -> 192.0.2.5:5060 in eth0 state new. After the \
+      ends may come: in, out, state, path, type, mark, ttl, length. What is left out is not known, \
+      and the answer is certain only if it is the same for all of it.
+
+      In bulk, --packets reads one JSON object a line (proto, src, dst, sport, dport, state, in, \
+      out, path, local) and prints one a line.
+
+      Exit status: 0 answered, 1 some lines of --packets could not be read, 3 the firewall could \
+      not be read.
+      """)
+
+  @Argument(
+    parsing: .allUnrecognized, help: ArgumentHelp("The packet in words.", valueName: "word"))
+  var words: [String] = []
+
+  @Option(help: ArgumentHelp("A file that iptables-save wrote, not this host.", valueName: "file"))
+  var ruleset: String?
+
+  @Option(help: ArgumentHelp("A file that ip6tables-save wrote.", valueName: "file"))
+  var ruleset6: String?
+
+  @Option(help: ArgumentHelp("A file that ipset save wrote.", valueName: "file"))
+  var sets: String?
+
+  @Option(help: ArgumentHelp("Packets in bulk; - is standard input.", valueName: "file"))
+  var packets: String?
+
+  @Option(help: "How to print: text or json.")
+  var format: OutputFormat = .text
+
+  @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said.")
+  var verbose = false
+
+  func validate() throws {
+    if words.isEmpty == (packets == nil) {
+      throw ValidationError("Give a packet in words, or --packets FILE.")
+    }
+    if sets != nil, ruleset == nil, ruleset6 == nil {
+      throw ValidationError("--sets goes with --ruleset or --ruleset6.")
+    }
+  }
+
+  func run() async throws {
+    try await Console.reading(isVerbose: verbose) {
+      let question: PacketQuestion?
+      do throws(SIPLeakError) {
+        question = packets == nil ? try PacketWords.read(words.joined(separator: " ")) : nil
+      } catch {
+        Console.report(error, isVerbose: verbose)
+        throw ExitCode(64)
+      }
+      let snapshot = try await ExplainSource(
+        ruleset: ruleset.map { FilePath($0) }, ruleset6: ruleset6.map { FilePath($0) },
+        sets: sets.map { FilePath($0) }
+      ).snapshot()
+      var records = PacketRecords(snapshot)
+      guard let question else { return try bulk(&records) }
+      let walk = records.walk(question)
+      switch format {
+      case .json: Console.print(try JSONLine.text(WalkJSON(walk)))
+      case .text:
+        let rules = StateRules.met(by: question, in: Evaluation(snapshot))
+        Console.print(WalkText.text(question, walk, stateRules: rules, style: Console.style))
+      }
+      return 0
+    }
+  }
+
+  private func bulk(_ records: inout PacketRecords) throws -> Int32 {
+    let name = packets ?? "-"
+    let bytes = try InputFile.read(name)
+    var status: Int32 = 0
+    var number = 0
+    for line in bytes.split(separator: 0x0a, omittingEmptySubsequences: false) {
+      number += 1
+      if line.allSatisfy({ $0 == 0x20 || $0 == 0x0d }) { continue }
+      let answer = records.answer(Array(line), at: "\(name):\(number)")
+      Console.print(answer.text)
+      if !answer.isGood { status = 1 }
+    }
+    return status
+  }
+}

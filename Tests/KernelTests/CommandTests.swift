@@ -1,0 +1,140 @@
+import Addressing
+import Lab
+import SIPLeak
+import SystemPackage
+import Testing
+
+extension Kernel {
+  /// The command as an operator runs it.
+  @Suite struct Commands {
+    /// The executable beside this test bundle.
+    private static var program: String {
+      guard let own = PrivateNamespaces.program else { return "sipleak" }
+      return FilePath(own).removingLastComponent().appending("sipleak").string
+    }
+
+    private func sipleak(_ host: LabHost, _ words: String...) async throws -> ToolOutput {
+      try await host.attempt([Self.program] + words)
+    }
+
+    @Test("Diagnose, block, apply, unblock and purge say what they do and exit as documented")
+    func story() async throws {
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
+        let rules = try await leaky.save()
+        var result = try await sipleak(pbx, "diagnose")
+        #expect(result.status == 2, "\(result)")
+        #expect(result.output.contains("LEAK  203.0.113.66:24376 -> 192.0.2.5:5060"))
+        #expect(result.output.contains("established-bypass"))
+        #expect(result.output.contains("filter INPUT 8"))
+        #expect(result.output.contains("filter INPUT 3"))
+        result = try await sipleak(pbx, "audit", "--quiet")
+        #expect(result.status == 2)
+        #expect(result.output.contains("leak cause=established-bypass grade="))
+
+        result = try await sipleak(pbx, "block")
+        #expect(result.status == 0, "\(result)")
+        #expect(result.output.contains("add -exist sipleak4 203.0.113.66,udp:5060 timeout 86400"))
+        #expect(try await leaky.save() == rules)
+        result = try await sipleak(pbx, "block", "--apply", "--verify-after", "200ms")
+        #expect(result.status == 0, "\(result)")
+        #expect(result.output.contains("verified"))
+        #expect(try await leaky.attacker.request(to: leaky.server.local) == .silence)
+        #expect(try await leaky.carrier.request(to: leaky.server.local).isAnswered)
+        result = try await sipleak(pbx, "audit", "--quiet")
+        #expect(result.status == 0, "\(result)")
+        #expect(result.output.isEmpty)
+        result = try await sipleak(pbx, "unblock", "203.0.113.66")
+        #expect(result.status == 0, "\(result)")
+        result = try await sipleak(pbx, "unblock", "203.0.113.66")
+        #expect(result.status == 1)
+        result = try await sipleak(pbx, "purge")
+        #expect(result.status == 0, "\(result)")
+        #expect(try await leaky.save() == rules)
+      }
+    }
+
+    @Test("Without privileges it exits 3 with one sentence what to do, never clean")
+    func unprivileged() async throws {
+      try await LeakyLab.with { leaky in
+        for verb in ["audit", "diagnose", "observe"] {
+          let result = try await leaky.lab.pbx.attempt(
+            ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--", Self.program, verb])
+          #expect(result.status == 3, "\(verb): \(result)")
+          #expect(result.output.isEmpty)
+          #expect(result.errors.contains("Run it as root"))
+        }
+        let result = try await leaky.lab.pbx.attempt(
+          [
+            "setpriv", "--bounding-set=-all", "--inh-caps=-all", "--", Self.program, "block",
+            "--apply",
+          ])
+        #expect(result.status == 1, "\(result)")
+      }
+    }
+
+    @Test(
+      "A tool that is missing is named, and nothing is changed or called clean",
+      arguments: [("ipset", "ipset"), ("iptables", "xtables-nft-multi")])
+    func missingTool(tool: String, file: String) async throws {
+      try await LeakyLab.with { leaky in
+        let rules = try await leaky.save()
+        // These mounts are the test process's own.
+        _ = try await leaky.lab.pbx.run(["mount", "--bind", "/dev/null", "/usr/sbin/\(file)"])
+        let block = try await sipleak(leaky.lab.pbx, "block", "--apply")
+        let audit = try await sipleak(leaky.lab.pbx, "audit")
+        _ = try await leaky.lab.pbx.run(["umount", "/usr/sbin/\(file)"])
+        #expect(block.status == 1, "\(block)")
+        #expect((block.output + block.errors).contains(tool))
+        // The reference rules name no set, so they can be judged without ipset.
+        #expect(audit.status == (tool == "ipset" ? 2 : 3), "\(audit)")
+        #expect(try await leaky.save() == rules)
+        #expect(try await leaky.lab.pbx.run(["ipset", "save"]).output.isEmpty)
+      }
+    }
+
+    @Test(
+      "Bad input is a usage error and changes nothing",
+      arguments: [
+        ["audit", "--trust", "carrier"], ["audit", "--port", "70000"], ["audit", "--port", "0"],
+        ["audit", "--sample", "soon"], ["block", "192.0.2.300"], ["block", "--where", "nowhere"],
+        ["unblock"], ["block", "--for", "-1s"], ["frobnicate"],
+        ["block", "--apply", "--from", "x"],
+      ])
+    func badInput(words: [String]) async throws {
+      try await Lab.with { lab in
+        let result = try await lab.pbx.attempt([Self.program] + words)
+        #expect(result.status == 64, "\(result)")
+        #expect(result.output.isEmpty)
+        #expect(!result.errors.isEmpty)
+      }
+    }
+
+    @Test("A saved folder is judged without privileges, and a bad one is an error")
+    func fromFiles() async throws {
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
+        var result = try await sipleak(pbx, "observe", "--save", "/run/saved")
+        #expect(result.status == 0, "\(result)")
+        let live = try await sipleak(pbx, "audit", "--format", "json")
+        result = try await leaky.lab.attacker.attempt(
+          [
+            "setpriv", "--bounding-set=-all", "--inh-caps=-all", "--", Self.program, "audit",
+            "--format", "json", "--from", "/run/saved",
+          ])
+        #expect(result.status == 2, "\(result)")
+        func findings(_ text: String) -> Substring? {
+          text.split(separator: "\"findings\":").last?.split(separator: "\"verdict_held\"").first
+        }
+        #expect(findings(result.output) == findings(live.output))
+        _ = try await pbx.run(["truncate", "-s", "30", "/run/saved/ipv4.nft.save"])
+        result = try await sipleak(pbx, "audit", "--from", "/run/saved")
+        #expect(result.status == 3)
+        #expect(result.errors.contains("ipv4.nft.save:"))
+        result = try await sipleak(pbx, "audit", "--from", "/run/nothing")
+        #expect(result.status == 3)
+        #expect(result.errors.contains("/run/nothing"))
+      }
+    }
+  }
+}

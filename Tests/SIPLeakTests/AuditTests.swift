@@ -1,0 +1,197 @@
+import Addressing
+import Conntrack
+import Firewall
+import HostNetwork
+import Testing
+
+@testable import SIPLeak
+
+@Suite("Audit")
+struct AuditTests {
+  @Test(
+    "A replied flow of a peer that the rules refuse as NEW is a leak, ASSURED or not",
+    arguments: [
+      (FlowStatus([.seenReply, .assured]), Grade.assured), (FlowStatus.seenReply, .established),
+    ])
+  func leak(status: FlowStatus, grade: Grade) throws {
+    var host = SavedHost()
+    host.flows = [flow("203.0.113.66:24376", "192.0.2.5:5060", status)]
+    let audit = try host.audit()
+    let finding = try #require(audit.findings.first)
+    #expect(audit.findings.count == 1)
+    #expect(finding.cause == .establishedBypass)
+    #expect(finding.level == .leak)
+    #expect(finding.grade == grade)
+    #expect(finding.asNew.verdict == .reject)
+    #expect(finding.asNew.rule?.index == 5)
+    #expect(finding.asHeld.verdict == .accept)
+    #expect(finding.asHeld.rule?.index == 2)
+    #expect(finding.asHeld.rule?.counters == RuleCounters(packets: 900, bytes: 90000))
+    #expect(finding.isBlockable)
+    #expect(audit.exitStatus == 2)
+  }
+
+  @Test(
+    "What the rules decide themselves is no finding",
+    arguments: [
+      // Not answered yet: still NEW.
+      flow("203.0.113.66:24376", "192.0.2.5:5060", []),
+      // The carrier, which is allowed.
+      flow("198.51.100.10:5060", "192.0.2.5:5060", [.seenReply, .assured]),
+      // A phone whose own port is 5060 talking to a media port.
+      flow("203.0.113.66:5060", "192.0.2.5:16384", [.seenReply, .assured]),
+      // Media.
+      flow("203.0.113.66:20000", "192.0.2.5:16384", [.seenReply, .assured]),
+      // The host as a client of somebody's port 5060.
+      flow("192.0.2.5:40000", "203.0.113.66:5060", [.seenReply, .assured]),
+      // The host talking to itself.
+      flow("192.0.2.5:40000", "192.0.2.5:5060", [.seenReply, .assured]),
+      // TCP 5060 is no SIP port unless configured.
+      flow("203.0.113.66:24376", "192.0.2.5:5060", [.seenReply], transport: .tcp),
+    ])
+  func noFinding(flow: Flow) throws {
+    var host = SavedHost()
+    host.flows = [flow]
+    #expect(try host.audit().findings.isEmpty)
+    #expect(try host.audit().exitStatus == 0)
+  }
+
+  @Test(
+    "A flow this host opened is host-opened, latent before an answer, and not blockable unasked")
+  func hostOpened() throws {
+    var host = SavedHost()
+    host.flows = [flow("192.0.2.5:5060", "203.0.113.70:33333", [])]
+    let audit = try host.audit()
+    let finding = try #require(audit.findings.first)
+    #expect(finding.cause == .hostOpened)
+    #expect(finding.level == .look)
+    #expect(finding.grade == .latent)
+    #expect(finding.peer == end("203.0.113.70:33333"))
+    #expect(finding.wire == end("192.0.2.5:5060"))
+    #expect(audit.exitStatus == 1)
+    #expect(try host.plan().isEmpty)
+    let named = try host.plan(BlockRequest(named: [address("203.0.113.70")]))
+    #expect(named.entries.map(\.element) == ["203.0.113.70,udp:5060"])
+    #expect(try host.audit(trusted: ["203.0.113.70"]).findings.isEmpty)
+  }
+
+  @Test("With trust configured, a peer that a rule admits and nobody trusts is admitted")
+  func admitted() throws {
+    var host = SavedHost()
+    host.flows = [flow("198.51.100.10:5060", "192.0.2.5:5060", [.seenReply, .assured])]
+    let finding = try #require(try host.audit(trusted: ["203.0.113.1"]).findings.first)
+    #expect(finding.cause == .admitted)
+    #expect(finding.asNew.rule?.index == 3)
+    #expect(!finding.isBlockable)
+    #expect(try host.audit(trusted: ["198.51.100.0/24"]).findings.isEmpty)
+  }
+
+  @Test("Without a state rule nothing gets past the rules, and nothing is found")
+  func noStateRule() throws {
+    var host = SavedHost()
+    host.rules =
+      SavedHost.rules.split(separator: "\n")
+      .filter { !$0.contains("ESTABLISHED") }.joined(separator: "\n") + "\n"
+    host.flows = [flow("203.0.113.66:24376", "192.0.2.5:5060", [.seenReply, .assured])]
+    #expect(try host.audit().findings.isEmpty)
+  }
+
+  @Test("A host where everything is open is unfiltered, once")
+  func unfiltered() throws {
+    var host = SavedHost()
+    host.rules = """
+      *filter
+      :INPUT ACCEPT [9:900]
+      :FORWARD ACCEPT [0:0]
+      :OUTPUT ACCEPT [0:0]
+      COMMIT
+
+      """
+    host.network.listeners = [
+      Listener(transport: .udp, address: end("0.0.0.0:5060"), isIPv6Only: nil)
+    ]
+    let audit = try host.audit()
+    #expect(audit.findings.map(\.cause) == [.unfiltered])
+    #expect(audit.findings.first?.peer == nil)
+    #expect(audit.exitStatus == 1)
+  }
+
+  @Test(
+    "Translated and expected flows are undecided until they are judged",
+    arguments: [
+      flow(
+        "203.0.113.66:24376", "192.0.2.5:5070", [.seenReply, .destinationNAT],
+        reply: ("192.0.2.5:5060", "203.0.113.66:24376")),
+      flow("203.0.113.66:24376", "192.0.2.5:5060", [.seenReply, .expected]),
+    ])
+  func undecided(flow: Flow) throws {
+    var host = SavedHost()
+    host.flows = [flow]
+    let finding = try #require(try host.audit().findings.first)
+    #expect(finding.cause == .undecided)
+    #expect(!finding.isBlockable)
+    #expect(try host.plan().isEmpty)
+  }
+
+  @Test("A verdict that hangs on an unknown match is never a leak")
+  func unknownMatch() throws {
+    var host = SavedHost()
+    host.rules = SavedHost.rules.replacing(
+      "[0:0] -A INPUT -p tcp",
+      with: "[0:0] -A INPUT -m mystery --moon full -j ACCEPT\n[0:0] -A INPUT -p tcp")
+    host.flows = [flow("203.0.113.66:24376", "192.0.2.5:5060", [.seenReply, .assured])]
+    let finding = try #require(try host.audit().findings.first)
+    #expect(finding.cause == .undecided)
+    #expect(finding.level == .look)
+    #expect(!finding.isBlockable)
+  }
+
+  @Test("A partial reading is never clean")
+  func incomplete() throws {
+    var host = SavedHost()
+    host.problems = ["the table was resized while it was read"]
+    let audit = try host.audit()
+    #expect(audit.findings.isEmpty)
+    #expect(!audit.isComplete)
+    #expect(audit.exitStatus == 3)
+    host.flows = [flow("203.0.113.66:24376", "192.0.2.5:5060", [.seenReply, .assured])]
+    #expect(try host.audit().exitStatus == 2)
+  }
+
+  @Test("Two samples show packets in the flow, growth at the state rule, none at the SIP rules")
+  func increments() throws {
+    var host = SavedHost()
+    var talking = flow("203.0.113.66:24376", "192.0.2.5:5060", [.seenReply, .assured])
+    talking.originalCounters = Flow.Counters(packets: 10, bytes: 1000)
+    talking.timeout = 110
+    host.flows = [talking]
+    let before = try host.observation().sample
+    talking.originalCounters = Flow.Counters(packets: 222, bytes: 22200)
+    talking.timeout = 119
+    host.flows = [talking]
+    host.rules = SavedHost.rules.replacing("[900:90000]", with: "[1114:99999]")
+    var now = try host.observation()
+    now.earlier = before
+    now.sample.time += 5
+    let increments = try #require(Audit(now).findings.first?.increments)
+    #expect(increments.flowPackets == 212)
+    #expect(increments.isAlive == true)
+    #expect(increments.stateRule?.packets == 214)
+    #expect(increments.sipRules.map(\.packets) == [0])
+    #expect(increments.refusingRule?.packets == 0)
+  }
+
+  @Test("A counter that shrank is said to be reset, not guessed")
+  func resetCounter() throws {
+    var host = SavedHost()
+    host.flows = [flow("203.0.113.66:24376", "192.0.2.5:5060", [.seenReply])]
+    let before = try host.observation().sample
+    host.rules = SavedHost.rules.replacing("[900:90000]", with: "[2:200]")
+    var now = try host.observation()
+    now.earlier = before
+    now.sample.time += 5
+    let increments = try #require(Audit(now).findings.first?.increments)
+    #expect(increments.stateRule?.packets == nil)
+    #expect(increments.flowPackets == nil)
+  }
+}
