@@ -111,7 +111,7 @@ struct CompiledRuleset: Sendable {
     "security": ["INPUT", "FORWARD", "OUTPUT"],
   ]
 
-  private static func isBuiltIn(_ chain: Chain) -> Bool {
+  static func isBuiltIn(_ chain: Chain) -> Bool {
     chain.policy != nil || HookPoint.baseChains.contains(chain.name)
   }
 
