@@ -4,8 +4,9 @@ import TestSupport
 import Testing
 
 /// The corpus' rulesets that can be read, prepared for a walk.
-func corpusEvaluations() throws -> [(name: String, family: AddressFamily, evaluation: Evaluation)] {
-  try Corpus.files("rulesets").compactMap { path in
+let corpusEvaluations = Result {
+  try Corpus.files("rulesets").compactMap {
+    path -> (name: String, family: AddressFamily, evaluation: Evaluation)? in
     let bytes = try Corpus.bytes(path)
     let family: AddressFamily = path.contains("v6") || path.contains("ip6") ? .ipv6 : .ipv4
     guard
@@ -56,7 +57,7 @@ struct AnalysisSpeedTests {
     .enabled(if: Corpus.isPresent, "the corpus is not beside this clone"))
   func corpus() throws {
     var random = SeededGenerator(seed: 1)
-    for (name, family, evaluation) in try corpusEvaluations() {
+    for (name, family, evaluation) in try corpusEvaluations.get() {
       for path in [PacketPath.input, .forward] {
         var rules = RandomRules(seed: random.next(), family: family)
         var first = rules.packet()
