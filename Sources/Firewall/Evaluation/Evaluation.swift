@@ -79,9 +79,10 @@ public struct Evaluation: Sendable {
       pass(point, packet, &walker, meetsNAT: isEvaluated)
     }
     if !isEvaluated, let delivered = packet.delivered {
-      walker.updateVariants { $0.deliver(to: delivered) }
+      let situation = walker.situation
+      walker.updateVariants { situation.deliver(&$0, to: delivered) }
     }
-    let translation = isEvaluated ? Self.translation(of: packet, walker.live) : .asAsked
+    let translation = Self.translation(of: packet, walker.live)
     for point in path.afterRouting {
       pass(point, packet, &walker, meetsNAT: isEvaluated)
     }
@@ -111,7 +112,7 @@ public struct Evaluation: Sendable {
     let isEarly = reference.table == "nat" || reference.chain == "PREROUTING"
     situation.stage = reference.table == "raw" ? .raw : isEarly ? .prerouting : .delivery
     if situation.stage == .delivery, let delivered = packet.delivered {
-      variant.deliver(to: delivered)
+      situation.deliver(&variant, to: delivered)
     }
     if packet.connection.state == .established || packet.connection.state == .related {
       variant.zone = packet.connection.zone ?? 0

@@ -118,7 +118,8 @@ struct Walker {
     while let top = stack.indices.last {
       let chain = stack[top].chain
       let rules = compiled.chains[chain].rules
-      if let guide, !stack[top].live.isEmpty {
+      let isLive = !stack[top].live.isEmpty
+      if let guide, isLive {
         let next = guide.next(
           ruleset, chain, from: stack[top].next, stack[top].live, &stack[top].cursor,
           count: rules.count)
@@ -130,8 +131,17 @@ struct Walker {
           return Variants()
         }
       }
-      let position = rules.lowerBound + stack[top].next
-      guard position < rules.upperBound, !stack[top].live.isEmpty else {
+      let start = rules.lowerBound + stack[top].next
+      var position = start
+      while isLive, position < rules.upperBound,
+        compiled.guards[position].rejects(
+          source: situation.source, transport: situation.transport)
+      {
+        position += 1
+      }
+      stack[top].next += position - start
+      steps += position - start
+      guard isLive, position < rules.upperBound else {
         var frame = stack.removeLast()
         active.remove(frame.chain)
         frame.live.insert(frame.returned)
