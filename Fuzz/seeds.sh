@@ -6,7 +6,7 @@ target=$1
 folder=$2
 corpus=${SIPLEAK_CORPUS:-$(dirname "$0")/../../shared/corpus}
 mkdir -p "$folder"
-[ -d "$corpus" ] || { echo "no corpus at $corpus: starting without seeds" >&2; exit 0; }
+[ -d "$corpus" ] || [ "$target" = sets ] || { echo "no corpus at $corpus: starting without seeds" >&2; exit 0; }
 
 # A file to itself for each message of a dump, as the whole is too long to mutate well.
 split_messages() {
@@ -27,10 +27,20 @@ rules)
   done
   ;;
 sets)
-  # No saved sets are in the corpus by themselves; rules begin with the same words.
-  find "$corpus" -type f -name '*sets*' ! -name '*.json*' | while read -r file; do
-    cp "$file" "$folder/seed-$(echo "${file#"$corpus/"}" | tr / -)"
-  done
+  # The corpus has no saved sets.
+  cat >"$folder/seed-types" <<'SETS'
+create blocked hash:ip family inet hashsize 1024 maxelem 65536 timeout 600 counters comment skbinfo
+add blocked 192.0.2.1 timeout 299 packets 3 bytes 180 comment "two
+lines" skbmark 0x1/0xff skbprio 1:2 skbqueue 3
+add blocked 192.0.2.2 nomatch -exist
+create nets hash:net,port,net family inet6
+add nets 2001:db8::/32,udp:5060,::/0
+create ports bitmap:port range 5060-5070
+add ports 5060
+create both list:set size 8
+add both blocked
+COMMIT
+SETS
   ;;
 flows)
   cp "$corpus/conntrack/live-table/raw.nlmsg" "$folder/seed-whole"
