@@ -159,6 +159,11 @@ public struct Evaluation: Sendable {
     if point.isNAT, !meetsNAT, !walker.mayBeAnotherFlow { return }
     walker.enter(point.stage)
     let situation = walker.situation
+    let isAlone =
+      !point.isNAT
+      || rulesets.filter {
+        $0.source.family == packet.family && $0.chain(point.chain, table: point.table) != nil
+      }.count == 1
     let isTracked =
       !point.isNAT
       || rulesets.contains { $0.source.family == packet.family && $0.tracksConnections }
@@ -166,7 +171,7 @@ public struct Evaluation: Sendable {
       guard !walker.isOver else { return }
       guard let chain = ruleset.chain(point.chain, table: point.table) else { continue }
       let doubt = doubt(ruleset.source, point)
-      walker.walk(index, chain: chain, isDoubtful: doubt) { variant in
+      walker.walk(index, chain: chain, isDoubtful: doubt, isAlone: isAlone) { variant in
         guard point.isNAT else { return true }
         if !meetsNAT { return situation.isOfAnotherFlow(variant) ? nil : false }
         // Untracked packets never meet the nat table. Something that is not in these rulesets may
@@ -175,10 +180,9 @@ public struct Evaluation: Sendable {
         switch variant.tracking {
         case .untracked: return false
         case .uncertain: return nil
-        // Another backend's nat table may have translated it already.
+        // Whichever backend's nat table came first may have decided already.
         case .ordinary, .template:
-          return point.stage != .prerouting || variant.isTranslated == false
-            ? true : variant.isTranslated.map { !$0 }
+          return point.stage == .prerouting && variant.hasMetTranslation ? nil : true
         }
       }
     }
@@ -229,12 +233,9 @@ public struct Evaluation: Sendable {
   /// Why the printed rules of a base chain may not be those in force (facts D9), or `nil`.
   private func doubt(_ ruleset: Ruleset, _ point: HookPoint) -> String? {
     unseen.first { filter in
-      let words = filter.table.split(separator: " ")
-      return filter.backend == ruleset.backend
+      filter.isMisprint && filter.backend == ruleset.backend && filter.table == point.table
         && (filter.family == nil || filter.family == ruleset.family)
-        && words.last.map(String.init) == point.table
-        && (words.count == 1 || words[0] == (ruleset.family == .ipv4 ? "ip" : "ip6"))
-        && (filter.chain == nil || ruleset.table(point.table)?.chain(filter.chain ?? "") != nil)
+        && (filter.hooks.isEmpty || filter.hooks.contains(point.chain.lowercased()))
     }.map { "\($0.backend.rawValue) table \($0.table) is not as printed: \($0.why)" }
   }
 

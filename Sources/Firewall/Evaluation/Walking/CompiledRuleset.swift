@@ -41,7 +41,8 @@ struct CompiledRuleset: Sendable {
       }
     }
     self.source = source
-    let compiler = ConditionCompiler(family: source.family, sets: sets)
+    let compiler = ConditionCompiler(
+      family: source.family, backend: source.backend, sets: sets)
     for (tableIndex, table) in source.tables.enumerated() {
       var named: [String: Int] = [:]
       var targets: [String: Int] = [:]
@@ -84,8 +85,7 @@ struct CompiledRuleset: Sendable {
   ]
 
   private static func isBuiltIn(_ chain: Chain) -> Bool {
-    chain.policy != nil
-      || ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"].contains(chain.name)
+    chain.policy != nil || HookPoint.baseChains.contains(chain.name)
   }
 
   /// Whether loading the rule turns tracking on for its family (facts A1, A1c).

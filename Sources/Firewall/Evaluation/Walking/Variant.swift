@@ -37,6 +37,8 @@ struct Variant: Sendable, Hashable {
   var port: UInt16?
   /// Whether the nat table has changed the destination of a NEW packet; `nil`: perhaps.
   var isTranslated: Bool? = false
+  /// Whether a rule of the nat table has decided on the destination, even to leave it.
+  var hasMetTranslation = false
   var edits: Edits = []
 
   /// Takes the destination that a held flow is translated to.
@@ -63,6 +65,7 @@ struct Variant: Sendable, Hashable {
     if destination != other.destination { result.destination = nil }
     if port != other.port { result.port = nil }
     if isTranslated != other.isTranslated { result.isTranslated = nil }
+    result.hasMetTranslation = hasMetTranslation || other.hasMetTranslation
     result.edits.formUnion(other.edits)
     return result
   }

@@ -9,7 +9,7 @@ import Addressing
 /// The stack is the walker's own, so that nesting is bounded by memory and not by the thread.
 struct Walker {
   /// Rules visited before the walk gives up: more than any kernel would bear per packet.
-  static let stepLimit = 2_000_000
+  static let stepLimit = 1_000_000
 
   /// A rule or policy (index 0) by its place.
   struct Place: Hashable {
@@ -74,9 +74,9 @@ struct Walker {
   }
 
   /// Walks the base chain of one ruleset with the variants that `takes` picks; `nil` stands for
-  /// those that may or may not see it.
+  /// those that may or may not see it, and nothing is certain if the chain is not alone.
   mutating func walk(
-    _ ruleset: Int, chain: Int, isDoubtful: String?, takes: (Variant) -> Bool?
+    _ ruleset: Int, chain: Int, isDoubtful: String?, isAlone: Bool, takes: (Variant) -> Bool?
   ) {
     var entering = Variants()
     var passing = Variants()
@@ -87,7 +87,7 @@ struct Walker {
     }
     guard !entering.isEmpty else { return }
     let before = outcomes.count
-    let isCertain = passing.isEmpty && !mayBeRefused
+    let isCertain = passing.isEmpty && !mayBeRefused && isAlone
     live = run(ruleset, chain, entering, isCertain: isCertain)
     live.insert(passing)
     if let isDoubtful, outcomes.count > before {
@@ -194,11 +194,12 @@ struct Walker {
         isLastRefused = false
       case .outside(let why), .unrecognized(let why):
         outsiders.append(place)
+        let isNAT = tableName(ruleset, base) == "nat"
         let isOutside = if case .outside = rule.action { true } else { false }
         reasons.append((Missing(isOutside ? .outside : .unrecognized, why), place))
         var live = rest
         for variant in matched.list {
-          let after = variant.afterOutside
+          let after = variant.afterOutside(mayTranslate: isNAT)
           accepted.insert(after)
           if !isOutside {
             live.insert(variant)
