@@ -46,7 +46,7 @@ struct RandomFirewall {
 
   init(seed: UInt64) {
     self.seed = seed
-    random = SeededGenerator(state: seed)
+    random = SeededGenerator(seed: seed)
     family = UInt64.random(in: 0..<3, using: &random) == 0 ? .ipv6 : .ipv4
     let pick = Int.random(in: 0..<6, using: &random)
     backends = pick == 0 ? [.nft, .legacy] : pick % 2 == 0 ? [.nft] : [.legacy]

@@ -26,7 +26,7 @@ struct NftRuleset {
   private(set) var flowtables: [(family: String, table: String, name: String)] = []
   /// Whether some rule hands flows to a flowtable.
   private(set) var offloads = false
-  private var sets = NftSets()
+  private(set) var sets = NftSets()
 
   init(_ bytes: [UInt8], name: String) throws(FirewallError) {
     self = try NftRuleset(bytes, name, leavingOut: [])
@@ -73,7 +73,7 @@ struct NftRuleset {
       chains[key]?.rules.append(facts)
     } else if let set = element["set"] ?? element["map"] {
       guard let key = key(set, "name") else { return }
-      sets.add(set, key)
+      sets.add(set, key, isMap: element["map"] != nil)
     } else if let table = element["flowtable"] {
       guard let key = key(table, "name") else { return }
       flowtables.append((key.family, key.table, key.chain))
