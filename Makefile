@@ -8,7 +8,7 @@ DESTDIR ?=
 PACKAGES = iptables ipset nftables conntrack iproute2 util-linux mount procps \
   libmnl-dev libnetfilter-conntrack-dev pkg-config ca-certificates git
 
-.PHONY: all setup build demo test lint release install clean
+.PHONY: all setup build demo test lint man release install clean
 
 all: build
 
@@ -29,6 +29,11 @@ test: setup
 
 lint:
 	$(SWIFT) format lint --strict -r Sources Tests Package.swift
+
+# The man pages come from the program's own --help. Run it after a change of a verb or option.
+man:
+	$(SWIFT) package --allow-writing-to-package-directory generate-manual --section 8 \
+	  --output-directory Docs
 
 # Two parts, so that `sudo make install` needs no Swift: build first, copy then.
 release: setup

@@ -13,6 +13,9 @@ struct BlockCommand: AsyncParsableCommand {
       address that the rules admit as NEW from any port, on any interface, is never blocked, nor \
       are our own addresses, gateways, name servers and what --trust and --protect name.
 
+      With --sample only peers that both readings show are blocked, and nobody while the firewall \
+      changed in between: use it with 60s wherever no person looks on.
+
       Exit status: 0 done, 1 failed and nothing changed, 4 failed and taken back, 5 failed and \
       something is left (it says what).
       """)
@@ -41,6 +44,9 @@ struct BlockCommand: AsyncParsableCommand {
       "How long to wait before looking whether it worked.", valueName: "time"),
     transform: Parse.seconds)
   var verifyAfter: Double = 2
+
+  @Flag(name: .shortAndLong, help: "Print nothing when there is nothing to block.")
+  var quiet = false
 
   @OptionGroup var source: SourceOptions
   @OptionGroup var sip: EndpointOptions
@@ -78,7 +84,8 @@ struct BlockCommand: AsyncParsableCommand {
           advice: "See above what could not be read; nothing was changed.")
       }
       guard apply, !plan.isEmpty else {
-        try show(plan, observation)
+        let isIdle = plan.isEmpty && plan.obstacles.isEmpty && addresses.isEmpty
+        if !(quiet && isIdle) { try show(plan, observation) }
         return isRefused ? 1 : 0
       }
       return try await enforce(plan, observation, policy)

@@ -120,6 +120,13 @@ enum Parse {
     return prefix
   }
 
+  static func target(_ text: String) throws -> RulesetQuestions.Target {
+    guard let target = RulesetQuestions.Target(text) else {
+      throw ValidationError("\"\(shown(text))\" is no port; udp/5060 or tcp/5061 is.")
+    }
+    return target
+  }
+
   /// Reads `5s`, `500ms`, `10m`, `24h`, `7d`, or a bare number of seconds.
   static func seconds(_ text: String) throws -> Double {
     let units: [(String, Double)] = [

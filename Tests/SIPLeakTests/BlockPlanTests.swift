@@ -204,4 +204,30 @@ struct BlockPlanTests {
     #expect(lift.absent == [address("203.0.113.67")])
     #expect(lift.rules.isEmpty)
   }
+
+  @Test("With two readings, only what both show is planned, and nothing while the firewall changed")
+  func twoReadings() throws {
+    var host = leaking()
+    var observation = try host.observation()
+    observation.earlier = observation.sample
+    func plan(_ observation: Observation) -> BlockPlan {
+      BlockPlan(
+        BlockRequest(), audit: Audit(observation), observation: observation, policy: AuditPolicy())
+    }
+    #expect(plan(observation).entries.count == 1)
+    // A trunk whose allow rule is loaded a moment later.
+    host.rules =
+      SavedHost.rules.split(separator: "\n")
+      .filter { !$0.contains("accept SIP") }.joined(separator: "\n") + "\n"
+    observation.earlier = try host.observation().sample
+    #expect(plan(observation).isEmpty)
+    #expect(plan(observation).obstacles.count == 1)
+    // The flow is new in the second reading.
+    host = leaking()
+    host.flows = []
+    observation.earlier = try host.observation().sample
+    #expect(plan(observation).isEmpty)
+    #expect(plan(observation).obstacles.isEmpty)
+    #expect(plan(observation).omissions.count == 1)
+  }
 }

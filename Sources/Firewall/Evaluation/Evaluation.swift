@@ -14,9 +14,9 @@ public enum PacketPath: String, Sendable, Hashable, Codable {
 /// collect every possible outcome. All rules are compiled once when the evaluation is made; it can
 /// then be shared between threads and asked any number of times.
 public struct Evaluation: Sendable {
-  private let rulesets: [CompiledRuleset]
+  let rulesets: [CompiledRuleset]
   private let unseen: [UnseenFilter]
-  private let host: HostFacts
+  let host: HostFacts
 
   /// Prepares the rules and sets of a snapshot.
   ///
@@ -45,6 +45,13 @@ public struct Evaluation: Sendable {
       localAddresses: snapshot.localAddresses.map(Set.init), time: snapshot.time)
   }
 
+  /// The same host with some conditions replaced.
+  init(_ other: Evaluation, rulesets: [CompiledRuleset]) {
+    self.rulesets = rulesets
+    unseen = other.unseen
+    host = other.host
+  }
+
   /// Walks a packet through every table it would pass, of both backends.
   ///
   /// A NEW packet meets the nat table; a held one is delivered as ``Packet/delivered`` says.
@@ -55,15 +62,27 @@ public struct Evaluation: Sendable {
   ///   - path: Where it goes after routing.
   /// - Returns: Every possible outcome, with the rules met on the way.
   public func walk(_ packet: Packet, to path: PacketPath) -> Walk {
+    walk(packet, to: path, guide: nil)
+  }
+
+  /// The walk with a guide past rules that do not matter, and a change of the packet before the
+  /// first rule.
+  func walk(
+    _ packet: Packet, to path: PacketPath, guide: WalkGuide?,
+    preparing prepare: ((inout Variant) -> Void)? = nil
+  ) -> Walk {
     var walker = Walker(rulesets, Situation(packet, path: path, host: host))
+    walker.guide = guide
+    if let prepare { walker.updateVariants(prepare) }
     let isEvaluated = Self.meetsNAT(packet)
     for point in PacketPath.beforeRouting {
       pass(point, packet, &walker, meetsNAT: isEvaluated)
     }
     if !isEvaluated, let delivered = packet.delivered {
-      walker.updateVariants { $0.deliver(to: delivered) }
+      let situation = walker.situation
+      walker.updateVariants { situation.deliver(&$0, to: delivered) }
     }
-    let translation = isEvaluated ? Self.translation(of: packet, walker.live) : .asAsked
+    let translation = Self.translation(of: packet, walker.live)
     for point in path.afterRouting {
       pass(point, packet, &walker, meetsNAT: isEvaluated)
     }
@@ -93,7 +112,7 @@ public struct Evaluation: Sendable {
     let isEarly = reference.table == "nat" || reference.chain == "PREROUTING"
     situation.stage = reference.table == "raw" ? .raw : isEarly ? .prerouting : .delivery
     if situation.stage == .delivery, let delivered = packet.delivered {
-      variant.deliver(to: delivered)
+      situation.deliver(&variant, to: delivered)
     }
     if packet.connection.state == .established || packet.connection.state == .related {
       variant.zone = packet.connection.zone ?? 0

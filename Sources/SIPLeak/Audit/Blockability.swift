@@ -9,7 +9,7 @@ import HostNetwork
 struct Blockability {
   private let observation: Observation
   private let policy: AuditPolicy
-  private let evaluation: Evaluation
+  private var evaluation: RepeatedEvaluation
   private let ownAddresses: Set<IPAddress>
   private let interfaces: [String]
   private let targets: [AddressFamily: [IPAddress]]
@@ -25,7 +25,8 @@ struct Blockability {
     self.policy = policy
     // Judged by the rules underneath, whatever timed sets hold: our own block must not make a trunk
     // look refused, nor an entry that ran out a phone.
-    evaluation = Evaluation(observation.sample.firewall.snapshot.withoutOurBlocks.atAnyTime)
+    evaluation = RepeatedEvaluation(
+      Evaluation(observation.sample.firewall.snapshot.withoutOurBlocks.atAnyTime))
     ownAddresses = Set(observation.network.addresses.map(\.address))
     interfaces = observation.network.interfaces.filter { !$0.isLoopback }.map(\.name)
     targets = Dictionary(
@@ -59,7 +60,7 @@ struct Blockability {
   }
 
   /// Why the rules would let the address in somewhere, or `nil` when they refuse it everywhere.
-  private func admission(of peer: IPAddress, wire: Endpoint) -> String? {
+  private mutating func admission(of peer: IPAddress, wire: Endpoint) -> String? {
     var destinations = targets[peer.family] ?? []
     if !destinations.contains(wire.address) { destinations.append(wire.address) }
     // Without an interface list, one unknown interface stands for all of them.

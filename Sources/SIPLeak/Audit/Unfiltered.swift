@@ -32,7 +32,7 @@ extension FlowJudge {
   }
 
   /// A listener on a SIP port that a stranger of the family reaches because no rule decides.
-  private func openListener(_ family: AddressFamily) -> OpenListener? {
+  private mutating func openListener(_ family: AddressFamily) -> OpenListener? {
     let own = observation.network.addresses.filter {
       $0.address.family == family && !$0.address.isLoopback && !$0.address.isLinkLocal
     }

@@ -220,6 +220,7 @@ public struct Enforcement: Sendable {
       do throws(FirewallError) {
         try await FirewallHost.restoreSets(Array(plan.setText.utf8), access.tools)
         for element in plan.elements { report(Step(name: "unblocked", text: element)) }
+        if plan.request == .purge { report(Step(name: "removed", text: "our sets")) }
       } catch {
         throw SIPLeakError(
           done == 0 ? .unchanged : .notUndone, "our sets could not be changed: \(error)",

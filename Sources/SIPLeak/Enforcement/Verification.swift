@@ -87,7 +87,8 @@ public struct Verification: Sendable {
       lines.append(
         Line(
           answer: .verified,
-          text: "\(entry.address): its packets are refused \(place), flow gone\(count)"))
+          text: "\(entry.address): its packets are refused \(place), "
+            + (plan.deletions.isEmpty ? "no flow" : "flow gone") + count))
     } else if plan.request.place == .beforeStateRule {
       lines.append(
         Line(

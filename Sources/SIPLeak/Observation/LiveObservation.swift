@@ -1,5 +1,6 @@
 import Addressing
 import Conntrack
+import Dispatch
 import Firewall
 import FoundationEssentials
 import Glibc
@@ -52,7 +53,7 @@ private struct HostReader {
       families: AddressFamily.allCases, transports: endpoints.transports, ports: endpoints.ports)
     let namespace = access.namespace
     let tools = access.tools
-    async let dumping = Self.dump(query, namespace)
+    async let dumping = Self.dumpAside(query, namespace)
     async let reading = Self.firewall(tools)
     let dump = try await dumping.get()
     let firewall = try await reading.get()
@@ -66,9 +67,21 @@ private struct HostReader {
     for text in texts where !problems.contains(text) { problems.append(text) }
   }
 
-  private static func dump(
+  /// The dump on a thread of its own: it waits in the kernel, and would hold up the tools' output on
+  /// a machine with few cores.
+  private static func dumpAside(
     _ query: FlowQuery, _ namespace: NetworkNamespace
   ) async -> Result<FlowDump, SIPLeakError> {
+    await withCheckedContinuation { continuation in
+      DispatchQueue.global().async { @Sendable in
+        continuation.resume(returning: dump(query, namespace))
+      }
+    }
+  }
+
+  private static func dump(
+    _ query: FlowQuery, _ namespace: NetworkNamespace
+  ) -> Result<FlowDump, SIPLeakError> {
     do throws(ConntrackError) {
       return .success(try FlowTable.dump(query, in: namespace))
     } catch {
@@ -140,6 +153,13 @@ private struct HostReader {
   ) -> [NetworkFacts.PeerRoute] {
     let local = Set(own.map(\.address))
     var asked: Set<[IPAddress]> = []
+    var lookup: RouteLookup
+    do throws(HostNetworkError) {
+      lookup = try RouteLookup(in: access.namespace)
+    } catch {
+      note(["the routes to the peers: \(error)"])
+      return []
+    }
     var result: [NetworkFacts.PeerRoute] = []
     for flow in flows {
       guard
@@ -149,8 +169,7 @@ private struct HostReader {
       else { continue }
       // From an address that is not ours (a forward's inside) the kernel refuses the question.
       let from = local.contains(sides.wire.address) ? sides.wire.address : nil
-      let route = try? HostNetwork.route(
-        to: sides.peer.address, from: from, mark: flow.mark, in: access.namespace)
+      let route = try? lookup.route(to: sides.peer.address, from: from, mark: flow.mark)
       result.append(
         NetworkFacts.PeerRoute(peer: sides.peer.address, local: sides.wire.address, route: route))
     }

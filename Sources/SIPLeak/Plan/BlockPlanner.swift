@@ -25,11 +25,12 @@ extension BlockPlan {
     obstacles = []
 
     choose(audit: audit, observation: observation, policy: policy)
+    if let stability = Stability(observation, policy: policy) { keepStable(stability) }
     guard !entries.isEmpty else { return }
     let snapshot = observation.sample.firewall.snapshot
     let placement = Placement(request.place, snapshot: snapshot, audit: audit, entries: entries)
     rules = placement.rules
-    obstacles = placement.obstacles
+    obstacles += placement.obstacles
     obstacles += families.compactMap { Self.setObstacle($0, snapshot) }
     guard obstacles.isEmpty else {
       entries = []
@@ -82,15 +83,37 @@ extension BlockPlan {
     entries = entries.filter { seen.insert($0.element).inserted }
   }
 
+  /// With two readings, only what both show and while nothing changed is blocked.
+  private mutating func keepStable(_ stability: Stability) {
+    if let objection = stability.objection, !entries.isEmpty {
+      obstacles.append(objection)
+      entries = []
+      return
+    }
+    for entry in entries where !stability.sawBefore(entry.address) && entry.reason != "named" {
+      omissions.append(
+        Omission(
+          address: entry.address, why: "only in the second of two readings", isOnRequest: false))
+    }
+    let fresh = Set(omissions.map(\.address))
+    entries.removeAll { fresh.contains($0.address) }
+  }
+
   /// Plans a block of an address that has no finding: from every SIP port, after the same checks.
   private mutating func nameWithoutFlow(
     _ address: IPAddress, observation: Observation, blockability: inout Blockability
   ) {
     let port = observation.endpoints.ports.min() ?? 5060
-    let local =
-      observation.network.addresses.first {
-        $0.address.family == address.family && !$0.address.isLoopback
-      }?.address ?? address
+    let own = observation.network.addresses.first {
+      $0.address.family == address.family && !$0.address.isLoopback
+    }
+    guard let local = own?.address else {
+      let family = address.family == .ipv4 ? "IPv4" : "IPv6"
+      omissions.append(
+        Omission(
+          address: address, why: "this host has no \(family) address", isOnRequest: false))
+      return
+    }
     if let why = blockability.answer(
       for: address, wire: Endpoint(local, port), cause: .hostOpened)
     {

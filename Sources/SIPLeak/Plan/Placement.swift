@@ -18,11 +18,13 @@ struct Placement {
       switch place {
       case .raw:
         let used = snapshot.rulesets.filter { $0.family == family }
-        // A drop in either backend is final; act on the one in use (facts D8).
-        let backend: Backend =
-          used.contains { $0.backend == .nft && !$0.isWithoutRules }
-          ? .nft
-          : used.contains { $0.backend == .legacy && !$0.isWithoutRules } ? .legacy : .nft
+        // A drop in either backend is final; act where ours stands already, else on the one in use
+        // (facts D8).
+        let backend =
+          used.first { $0.table("raw")?.chain(OwnObjects.dropChain) != nil }?.backend
+          ?? Backend.allCases.first { backend in
+            used.contains { $0.backend == backend && !$0.isWithoutRules }
+          } ?? .nft
         let table = used.first { $0.backend == backend }?.table("raw")
         add(
           Hooks.raw(

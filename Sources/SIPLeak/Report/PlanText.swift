@@ -41,7 +41,7 @@ public enum PlanText {
       lines.append("Such a block keeps the flow alive and goes with the next firewall reload.")
     }
     let names = Set(plan.entries.map(\.address)).sorted().map(\.description)
-    lines.append("Undo: sipleak unblock \(names.joined(separator: " ")) --apply")
+    lines.append("Undo: sipleak unblock \(names.joined(separator: " "))")
     lines.append("Apply: \(command)")
     return joined(lines)
   }

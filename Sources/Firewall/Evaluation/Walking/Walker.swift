@@ -27,11 +27,14 @@ struct Walker {
     /// Whether the packet may be elsewhere while these rules are visited.
     var isUncertain: Bool
     var isGoto: Bool
+    var cursor = WalkGuide.Cursor()
   }
 
   let rulesets: [CompiledRuleset]
   private(set) var situation: Situation
   private(set) var live: Variants
+  /// Leads past rules that certainly do not match; without it every rule is asked.
+  var guide: WalkGuide?
 
   private var hits: [(place: Place, isCertain: Bool)] = []
   private var hitIndex: [Place: Int] = [:]
@@ -115,8 +118,30 @@ struct Walker {
     while let top = stack.indices.last {
       let chain = stack[top].chain
       let rules = compiled.chains[chain].rules
-      let position = rules.lowerBound + stack[top].next
-      guard position < rules.upperBound, !stack[top].live.isEmpty else {
+      let isLive = !stack[top].live.isEmpty
+      if let guide, isLive {
+        let next = guide.next(
+          ruleset, chain, from: stack[top].next, stack[top].live, &stack[top].cursor,
+          count: rules.count)
+        // Rules passed over count as steps, so that both walks give up at the same rule.
+        steps += next - stack[top].next
+        stack[top].next = next
+        guard steps <= Self.stepLimit else {
+          giveUp()
+          return Variants()
+        }
+      }
+      let start = rules.lowerBound + stack[top].next
+      var position = start
+      while isLive, position < rules.upperBound,
+        compiled.guards[position].rejects(
+          source: situation.source, transport: situation.transport)
+      {
+        position += 1
+      }
+      stack[top].next += position - start
+      steps += position - start
+      guard isLive, position < rules.upperBound else {
         var frame = stack.removeLast()
         active.remove(frame.chain)
         frame.live.insert(frame.returned)
