@@ -147,17 +147,26 @@ struct RuleParser {
     guard let letter = BaseOptions.commands[name] else { throw error(wanted) }
     index = 1
     func chain() throws(FirewallError) -> String {
-      if let attached { return attached }
-      let name = try word("a chain")
-      if name.isEmpty || name.utf8.count > 28 {
-        index -= 1
-        throw error("a chain name of 1 to 28 bytes")
+      let name = try value(attached, "a chain")
+      guard !name.isEmpty, name.utf8.count <= 28 else {
+        throw source.error(at: tokens[index - 1], expected: "a chain name of 1 to 28 bytes")
+      }
+      // A save prints names without quotes, so a blank in one would begin another word (facts H3).
+      guard !name.utf8.contains(where: { $0 == 0x20 || (0x09...0x0D).contains($0) }) else {
+        throw source.error(at: tokens[index - 1], expected: "a chain name without blanks")
       }
       return name
     }
     switch letter {
     case UInt8(ascii: "A"): return .append(chain: try chain())
-    case UInt8(ascii: "N"): return .newChain(try chain())
+    case UInt8(ascii: "N"):
+      let name = try chain()
+      guard let first = name.utf8.first, first != UInt8(ascii: "-"), first != UInt8(ascii: "!")
+      else {
+        throw source.error(
+          at: tokens[index - 1], expected: "a chain name that does not begin with - or !")
+      }
+      return .newChain(name)
     case UInt8(ascii: "F"):
       return .flush(chain: attached == nil && index == tokens.count ? nil : try chain())
     case UInt8(ascii: "P"):
@@ -260,8 +269,11 @@ struct RuleParser {
       let given = try value(attached, "a match")
       if given.isEmpty { throw refuse("a match") }
       let name = Extensions.matchAliases[given] ?? given
+      let spec = Extensions.matches[name]
       matches.append(MatchClause(name: name, options: []))
-      loaded.append(Loaded(clause: matches.count - 1, spec: Extensions.matches[name]))
+      // The newest of a kind takes all that follows; to keep the older would cost each option a look.
+      loaded.removeAll { $0.clause >= 0 && $0.spec === spec }
+      loaded.append(Loaded(clause: matches.count - 1, spec: spec))
     case UInt8(ascii: "j"), UInt8(ascii: "g"):
       let name = try value(attached, "a target or chain")
       if name.isEmpty { throw refuse("a target or chain") }
@@ -374,7 +386,7 @@ struct RuleParser {
     var names = Set(
       BaseOptions.long.keys.filter { $0.hasPrefix(name) }.compactMap(BaseOptions.canonical))
     let base = names.first
-    for candidate in loaded.reversed() {
+    for candidate in loaded.reversed() where names.count < 2 {
       for full in candidate.spec?.completions(of: name) ?? [] {
         guard let spec = candidate.spec?.options[full] else { continue }
         if names.insert(spec.name).inserted { found = (spec, candidate.clause) }

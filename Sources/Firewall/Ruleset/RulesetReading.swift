@@ -9,11 +9,18 @@ struct RulesetReading {
   private var line = 1
   /// Lines outside a table.
   private var loose: [[UInt8]] = []
+  private var tableNames: Set<String> = []
   /// The table being read.
   private var table: Table?
   private var tableStart = 0
   private var chains: [Chain] = []
   private var chainIndex: [String: Int] = [:]
+  /// Chains that have had rules since all were flushed; one may stand here twice.
+  private var filled: [Int] = []
+  /// Rules inserted at the head of a chain, last first: most insertions are, and each would push
+  /// down the whole chain.
+  private var heads: [Int: [Rule]] = [:]
+  private var growth: RulesetGrowth
   private var layout = TableLayout()
   /// `iptables -S` names no table and has no COMMIT.
   private var isListing = false
@@ -25,6 +32,7 @@ struct RulesetReading {
   init(_ source: SourceText, _ ruleset: Ruleset) {
     self.source = source
     self.ruleset = ruleset
+    growth = RulesetGrowth(fileSize: source.bytes.count)
     parser = RuleParser(source: source, family: ruleset.family)
   }
 
@@ -140,7 +148,7 @@ struct RulesetReading {
     guard name.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
       throw source.error(at: start + 1, expected: "a table's name")
     }
-    guard ruleset.table(name) == nil else {
+    guard tableNames.insert(name).inserted else {
       throw source.error(
         at: start, expected: "each table once", found: "a second *\(name)",
         advice: "Loading this would throw away the first one's rules.")
@@ -161,6 +169,8 @@ struct RulesetReading {
     tableStart = start
     chains = []
     chainIndex = [:]
+    filled = []
+    heads = [:]
     lastChain = -1
     isReordered = false
   }
@@ -187,6 +197,7 @@ struct RulesetReading {
 
   private mutating func finishTable() {
     guard var table else { return }
+    for chain in Array(heads.keys) { putHead(on: chain) }
     layout.chainCount = chains.count
     table.chains = chains
     table.layout = layout
@@ -247,7 +258,8 @@ struct RulesetReading {
     }
     // Plain is: one blank between, nothing after.
     let length = words.reduce(words.count - 1) { $0 + $1.count }
-    isCanonical = isCanonical && length == range.count
+    isCanonical =
+      isCanonical && length == range.count && !source.bytes[range].contains(UInt8(ascii: "\t"))
     // Invalid UTF-8 is replaced in the name, so the name alone does not give the line back.
     isCanonical =
       isCanonical && name.utf8.elementsEqual(source.bytes[(colon + 1)..<words[0].upperBound])
@@ -261,7 +273,7 @@ struct RulesetReading {
       if let policy {
         chains[known].policy = policy
       } else if !BaseOptions.builtInChains.contains(name) {
-        chains[known].rules = []
+        empty(known)
       }
       chains[known].counters = counters
       isReordered = true
@@ -331,6 +343,11 @@ struct RulesetReading {
       command = end
     }
     let (next, end) = try source.tokenize(from: command, into: &parser.tokens)
+    if parser.tokens.count > RulesetGrowth.mostWords {
+      throw source.error(
+        at: parser.tokens[RulesetGrowth.mostWords].start,
+        expected: "at most \(RulesetGrowth.mostWords) words in a rule", code: .tooLarge)
+    }
     let isCounted = counters != nil
     if let token = parser.tokens.first {
       isPlain = isPlain && token.start == (isCounted ? command + 1 : start)
@@ -365,6 +382,7 @@ struct RulesetReading {
       let chain = try chain(name)
       if parsed.listedSource == nil && parsed.listedDestination == nil {
         let bytes = RuleText(source, parser.tokens, parsed).bytes()
+        fill(chain)
         chains[chain].rules.append(
           Rule(
             counters: counters, matches: parsed.matches, target: parsed.target, bytes: bytes,
@@ -379,17 +397,31 @@ struct RulesetReading {
         return
       }
       isReordered = true
+      fill(chain)
       chains[chain].rules += try expanded(parsed, counters, line: line)
     case .insert(let name, let position):
       let chain = try chain(name)
-      guard position <= chains[chain].rules.count + 1 else {
+      let count = chains[chain].rules.count + (heads[chain]?.count ?? 0)
+      guard position <= count + 1 else {
         throw source.error(
           at: parser.tokens[min(2, parser.tokens.count - 1)],
-          expected: "a position from 1 to \(chains[chain].rules.count + 1)")
+          expected: "a position from 1 to \(count + 1)")
       }
       isReordered = true
+      fill(chain)
       // Each of several addresses is inserted at the same place, so the last comes out first.
       let rules = try expanded(parsed, counters, line: line)
+      if position == 1 {
+        heads[chain, default: []] += rules
+        return
+      }
+      let pushed = count - position + 1 + (heads[chain] == nil ? 0 : count)
+      guard growth.move(pushed) else {
+        throw source.error(
+          at: parser.tokens[0].start, expected: "fewer insertions into long chains",
+          code: .tooLarge, advice: "Give the rules in their order, by -A.")
+      }
+      putHead(on: chain)
       chains[chain].rules.insert(contentsOf: rules.reversed(), at: position - 1)
     case .newChain(let name):
       guard chainIndex[name] == nil else {
@@ -404,19 +436,38 @@ struct RulesetReading {
         throw source.error(
           at: parser.tokens[0].start, expected: "a built-in chain after -P", found: name)
       }
+      let before = chains[index]
       chains[index].policy = policy
       if let counters { chains[index].counters = counters }
+      // The line that declared it says otherwise, and must come back as it stood.
+      if before.policy != policy || before.counters != chains[index].counters { isReordered = true }
       layout.lines.append(
         .oddChain(
           index, policy: policy, counters: chains[index].counters, text: Array(source.bytes[text])))
     case .flush(let name):
       isReordered = true
       if let name {
-        chains[try chain(name)].rules = []
+        empty(try chain(name))
       } else {
-        for index in chains.indices { chains[index].rules = [] }
+        for index in filled { empty(index) }
+        filled = []
       }
     }
+  }
+
+  /// Says that a chain is about to have rules.
+  private mutating func fill(_ chain: Int) {
+    if chains[chain].rules.isEmpty && heads[chain] == nil { filled.append(chain) }
+  }
+
+  private mutating func empty(_ chain: Int) {
+    chains[chain].rules = []
+    heads[chain] = nil
+  }
+
+  private mutating func putHead(on chain: Int) {
+    guard let head = heads.removeValue(forKey: chain) else { return }
+    chains[chain].rules.insert(contentsOf: head.reversed(), at: 0)
   }
 
   private mutating func chain(_ name: String) throws(FirewallError) -> Int {
@@ -429,15 +480,25 @@ struct RulesetReading {
   }
 
   /// One rule for each pair of the addresses that `-s a,b -d c,d` lists, as the kernel holds them.
-  private func expanded(_ parsed: ParsedLine, _ counters: RuleCounters?, line: Int)
+  private mutating func expanded(_ parsed: ParsedLine, _ counters: RuleCounters?, line: Int)
     throws(FirewallError) -> [Rule]
   {
     let text = RuleText(source, parser.tokens, parsed)
     let sources = text.list(parsed.listedSource)
     let destinations = text.list(parsed.listedDestination)
-    guard sources.count * destinations.count <= 65_536 else {
+    let pairs = sources.count * destinations.count
+    guard pairs <= RulesetGrowth.mostPairs else {
       throw source.error(
-        at: parser.tokens[0].start, expected: "at most 65536 pairs of addresses", code: .tooLarge)
+        at: parser.tokens[0].start,
+        expected: "at most \(RulesetGrowth.mostPairs) pairs of addresses", code: .tooLarge)
+    }
+    if pairs > 1 {
+      let length = text.bytes(source: sources[0], destination: destinations[0]).count
+      guard growth.expand(into: pairs, of: length) else {
+        throw source.error(
+          at: parser.tokens[0].start, expected: "fewer addresses in the lists of this file",
+          code: .tooLarge, advice: "An address set holds them better.")
+      }
     }
     var rules: [Rule] = []
     for from in sources {
