@@ -6,6 +6,8 @@ public import Firewall
 public struct Audit: Sendable {
   /// The findings, leaks first.
   public var findings: [Finding]
+  /// The blocks that stand now.
+  public var blocks: [StandingBlock]
   /// What is not seen.
   public var blindSpots: [BlindSpot]
   /// Whether everything that was asked for was read whole.
@@ -22,7 +24,7 @@ public struct Audit: Sendable {
   public var exitStatus: Int32 {
     if findings.contains(where: { $0.level == .leak }) { return 2 }
     if !isComplete { return 3 }
-    return findings.isEmpty ? 0 : 1
+    return findings.isEmpty && blocks.allSatisfy { $0.state == .inForce } ? 0 : 1
   }
 
   /// Judges an observation.
@@ -52,6 +54,7 @@ public struct Audit: Sendable {
     // Flow order is the kernel's hash order; an answer that can be compared needs one of its own.
     self.findings = findings.sorted(by: Self.precedes)
     sipFlowCount = seen
+    blocks = StandingBlock.all(of: observation, policy: policy)
     stateRules = judge.stateRules
     problems = observation.problems
     isComplete = observation.problems.isEmpty
