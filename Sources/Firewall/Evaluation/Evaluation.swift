@@ -86,7 +86,7 @@ public struct Evaluation: Sendable {
     for point in path.afterRouting {
       pass(point, packet, &walker, meetsNAT: isEvaluated)
     }
-    return walker.finished(unseen: unseenReasons(packet.family, path), translation: translation)
+    return walker.finished(unseen: unseenReasons(walker), translation: translation)
   }
 
   /// Whether one rule's conditions hold for a packet; its target is not looked at.
@@ -237,11 +237,15 @@ public struct Evaluation: Sendable {
     return .elsewhere(ends.count == 1 ? ends.first ?? nil : nil)
   }
 
-  /// Filters that are not in the rulesets and see this packet.
-  private func unseenReasons(_ family: AddressFamily, _ path: PacketPath) -> [UnknownReason] {
-    unseen.filter { filter in
-      (filter.family == nil || filter.family == family)
-        && (filter.hooks.isEmpty || !path.hooks.isDisjoint(with: filter.hooks))
+  /// Filters that are not in the rulesets and may touch this packet.
+  private func unseenReasons(_ walker: Walker) -> [UnknownReason] {
+    guard !unseen.isEmpty else { return [] }
+    let situation = walker.situation
+    let view = PacketView(situation, walker.live)
+    return unseen.filter { filter in
+      (filter.family == nil || filter.family == view.family)
+        && (filter.hooks.isEmpty || !situation.path.hooks.isDisjoint(with: filter.hooks))
+        && filter.mayTouch(view)
     }.map { filter in
       let chain = filter.chain.map { " chain \($0)" } ?? ""
       return UnknownReason(
