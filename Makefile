@@ -11,7 +11,7 @@ DESTDIR ?=
 PACKAGES = iptables ipset nftables conntrack iproute2 util-linux mount procps \
   libmnl-dev libnetfilter-conntrack-dev pkg-config ca-certificates git
 
-.PHONY: all setup build demo test lint man fuzz release install clean
+.PHONY: all setup build demo test lint fuzz man release install clean
 
 all: build
 

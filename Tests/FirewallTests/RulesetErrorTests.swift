@@ -64,6 +64,8 @@ import Testing
     Case("[1:2] -A INPUT -c 1 2", 1, 16, "counters once"),
     Case("-A INPUT -m comment --comment \"a\"b", 1, 34, "a blank after the closing quote"),
     Case("-A INPUT -m comment --comment \"a\n-j DROP", 1, 31, "a closing quote"),
+    Case("-A INPUT -j DROP\r\r", 1, 17, "a word that does not end in a carriage return"),
+    Case("-A INPUT -i a\r -j DROP", 1, 14, "a word that does not end in a carriage return"),
     Case(":INPUT MAYBE [0:0]", 1, 8, "a policy: ACCEPT, DROP or -"),
     Case(":X - [0:0] more", 1, 12, "the end of the line"),
     Case(":X", 1, 3, "a policy: ACCEPT, DROP or -"),
@@ -89,6 +91,7 @@ import Testing
   static let files: [Case] = [
     Case("*filter\n:INPUT ACCEPT\n", 3, 1, "COMMIT"),
     Case("*filter\nCOMMIT\n*filter\nCOMMIT\n", 3, 1, "each table once"),
+    Case("*nat\n:\u{E9} -\n:e\u{301} -\nCOMMIT\n", 3, 2, "chain names that differ as text"),
     Case("COMMIT\n", 1, 1, "*table before COMMIT"),
     Case(":INPUT ACCEPT\n", 1, 1, "*table before a chain"),
     Case("*filter\nCOMMIT\n-A INPUT\n", 3, 1, "*table before a rule"),

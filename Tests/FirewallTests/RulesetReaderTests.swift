@@ -318,6 +318,32 @@ func option(_ name: String, _ arguments: String..., not: Bool = false) -> RuleOp
   }
 
   @Test(
+    "An inserted rule's text says the same as a rule appended",
+    arguments: [
+      ("-I INPUT -c 1 2", "-A INPUT"), ("-I INPUT 1 -c 1,2", "-A INPUT"),
+      ("-IINPUT -i lo -c 1 2", "-A INPUT -i lo"), ("-I INPUT -c 1 2 -i lo", "-A INPUT -i lo"),
+      ("--insert=INPUT ! -i a=b", "-A INPUT ! -i a=b"), ("-I\"a", "-A\"a"), ("-Ia=b", "-A a=b"),
+      ("--insert=a=b", "-A a=b"),
+    ])
+  func insertedText(_ line: String, _ text: String) throws {
+    let bytes = Array("*filter\n:\"a -\n:a=b -\n\(line)\nCOMMIT\n".utf8)
+    let rules = try RulesetReader.read(bytes, source: "x", backend: .nft, family: .ipv4)
+    #expect(rules.tables[0].chains.flatMap(\.rules).map(\.text) == [text])
+  }
+
+  @Test("A built-in chain is a chain and takes no options, declared or not")
+  func builtInTarget() throws {
+    for declared in [":FORWARD -\n", ""] {
+      let text = "*filter\n\(declared)-A INPUT -m new -j FORWARD --option\nCOMMIT\n"
+      let rules = try RulesetReader.read(
+        Array(text.utf8), source: "x", backend: .nft, family: .ipv4)
+      let rule = try #require(rules.table("filter")?.chain("INPUT")?.rules.first)
+      #expect(rule.matches == [MatchClause(name: "new", options: [option("--option")])])
+      #expect(rule.target == TargetClause(name: "FORWARD"))
+    }
+  }
+
+  @Test(
     "A policy given again below its chain's line is the one that holds, and the text stays",
     arguments: ["", " -c 7 8"])
   func policyAgain(_ counters: String) throws {

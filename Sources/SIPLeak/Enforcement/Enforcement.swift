@@ -88,7 +88,9 @@ public struct Enforcement: Sendable {
   ) async throws(SIPLeakError) {
     var loaded = 0
     for rules in plan.rules {
-      let sets = plan.setText.lines(ofFamily: rules.family)
+      // Our rules name the set, also where only they are renewed.
+      let sets =
+        OwnObjects.createLine(rules.family) + "\n" + plan.setText.lines(ofFamily: rules.family)
       // In an empty table there is nothing to delete and only the first place to insert at.
       let text = rules.text.forEmptyTable
       switch await FirewallHost.dryRun(

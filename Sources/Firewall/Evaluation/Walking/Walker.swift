@@ -119,28 +119,29 @@ struct Walker {
       let chain = stack[top].chain
       let rules = compiled.chains[chain].rules
       let isLive = !stack[top].live.isEmpty
-      if let guide, isLive {
-        let next = guide.next(
-          ruleset, chain, from: stack[top].next, stack[top].live, &stack[top].cursor,
-          count: rules.count)
-        // Rules passed over count as steps, so that both walks give up at the same rule.
-        steps += next - stack[top].next
-        stack[top].next = next
-        guard steps <= Self.stepLimit else {
-          giveUp()
-          return Variants()
-        }
-      }
       let start = rules.lowerBound + stack[top].next
       var position = start
-      while isLive, position < rules.upperBound,
-        compiled.guards[position].rejects(
-          source: situation.source, transport: situation.transport)
-      {
-        position += 1
+      if let guide, isLive {
+        position =
+          rules.lowerBound
+          + guide.next(
+            ruleset, chain, from: stack[top].next, stack[top].live, &stack[top].cursor,
+            count: rules.count)
+      } else {
+        while isLive, position < rules.upperBound,
+          compiled.guards[position].rejects(
+            source: situation.source, transport: situation.transport)
+        {
+          position += 1
+        }
       }
       stack[top].next += position - start
+      // Rules passed over count too, so that a walk gives up at one place with a guide and without.
       steps += position - start
+      guard steps <= Self.stepLimit else {
+        giveUp()
+        return Variants()
+      }
       guard isLive, position < rules.upperBound else {
         var frame = stack.removeLast()
         active.remove(frame.chain)
