@@ -57,9 +57,12 @@ public enum ObservationFiles {
         try FileManager.default.createDirectory(
           atPath: inner.string, withIntermediateDirectories: true)
         try save(earlier, to: inner)
-      } else if FileManager.default.fileExists(atPath: folder.appending("earlier").string) {
+      } else {
         // A folder saved before with two samples must not lend its old one to the new.
-        try FileManager.default.removeItem(atPath: folder.appending("earlier/sample.json").string)
+        let old = folder.appending("earlier/sample.json").string
+        if FileManager.default.fileExists(atPath: old) {
+          try FileManager.default.removeItem(atPath: old)
+        }
       }
     } catch {
       throw SIPLeakError(
