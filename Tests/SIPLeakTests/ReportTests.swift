@@ -87,6 +87,23 @@ struct ReportTests {
     #expect(text.contains("\\u{1b}[31m\\n-A INPUT -j ACCEPT\\u{202e}"))
   }
 
+  @Test("JSON holds nothing that drives a terminal, and reads back as it was")
+  func hostileJSON() throws {
+    let hostile = "x\u{7f}\u{85}\u{9b}31m\u{202e}\u{2066}\u{feff}\u{e0041}\u{2028}é日🙂"
+    let line = try JSONLine.text(["text": hostile])
+    #expect(
+      line.unicodeScalars.allSatisfy { $0 == "\n" || EscapedText.terminal("\($0)") == "\($0)" })
+    #expect(line.contains("\\u007f\\u0085\\u009b31m\\u202e"))
+    #expect(line.contains("\\udb40\\udc41"))
+    #expect(line.contains("é日🙂"))
+    #expect(
+      try JSONDecoder().decode([String: String].self, from: Data(line.utf8))["text"] == hostile)
+
+    var records = PacketRecords(try SavedHost().firewall().snapshot)
+    let answer = records.answer(Array("{\"proto\":1}".utf8), at: "a\u{9b}b")
+    #expect(answer.text.contains("a\\u009bb"))
+  }
+
   @Test("The diagnosis says who, how and what to do within 80 columns")
   func diagnosis() throws {
     let (audit, observation) = try leaking()
@@ -120,16 +137,37 @@ struct ReportTests {
     #expect(Quantity.duration(seconds) == text)
   }
 
+  @Test("A folder whose earlier part was cut short can be saved over")
+  func savedOver() throws {
+    let (_, observation) = try leaking()
+    let folder = temporaryFolder()
+    defer { try? FileManager.default.removeItem(atPath: folder.string) }
+    try FileManager.default.createDirectory(
+      atPath: folder.appending("earlier").string, withIntermediateDirectories: true)
+    try ObservationFiles.save(observation, to: folder)
+    #expect(try ObservationFiles.load(folder).earlier == nil)
+    var twice = observation
+    twice.earlier = observation.sample
+    try ObservationFiles.save(twice, to: folder)
+    #expect(try ObservationFiles.load(folder).earlier != nil)
+    try ObservationFiles.save(observation, to: folder)
+    #expect(try ObservationFiles.load(folder).earlier == nil)
+  }
+
+  private func temporaryFolder() -> FilePath {
+    FilePath(
+      FileManager.default.temporaryDirectory.appending(
+        path: "sipleak-\(UInt64.random(in: 0...(.max)))"
+      )
+      .path(percentEncoded: false))
+  }
+
   @Test("A saved observation gives the findings it gave live")
   func saved() throws {
     let (audit, original) = try leaking()
     var observation = original
     observation.earlier = original.sample
-    let folder = FilePath(
-      FileManager.default.temporaryDirectory.appending(
-        path: "sipleak-\(UInt64.random(in: 0...(.max)))"
-      )
-      .path(percentEncoded: false))
+    let folder = temporaryFolder()
     defer { try? FileManager.default.removeItem(atPath: folder.string) }
     try ObservationFiles.save(observation, to: folder)
     let loaded = try ObservationFiles.load(folder)
