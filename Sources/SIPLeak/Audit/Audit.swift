@@ -17,6 +17,9 @@ public struct Audit: Sendable {
   /// The state rules that flows to SIP are let in by, findings or not.
   public var stateRules: [RuleReference]
 
+  /// Whether everything was read and nothing found.
+  public var isClean: Bool { findings.isEmpty && isComplete }
+
   /// The exit status of `audit` and `diagnose`, after the monitoring-plugin convention: 2 leaks,
   /// 3 not all was read, 1 only things to look at, 0 clean.
   public var exitStatus: Int32 {

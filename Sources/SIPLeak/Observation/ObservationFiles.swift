@@ -114,7 +114,7 @@ public enum ObservationFiles {
     }
     var sample = try loadSample(folder)
     sample.firewall.snapshot.localAddresses = header.network.addresses.map(\.address)
-    sample.firewall.snapshot.time = Int64(sample.time)
+    sample.firewall.snapshot.time = sample.wholeSeconds
     let inner = folder.appending("earlier")
     let hasEarlier = FileManager.default.fileExists(atPath: inner.appending("sample.json").string)
     return Observation(
@@ -126,6 +126,9 @@ public enum ObservationFiles {
   private static func loadSample(_ folder: FilePath) throws(SIPLeakError) -> Observation.Sample {
     let path = folder.appending("sample.json")
     let header: SampleHeader = try decode(try read(path), path)
+    guard Observation.Sample.times.contains(header.time) else {
+      throw bad(path, nil, "time: expected seconds since 1970, up to the year 9999")
+    }
     let flowsPath = folder.appending("flows.jsonl")
     var flows: [Flow] = []
     let lines = try read(flowsPath).split(separator: 0x0a)
