@@ -137,6 +137,69 @@ struct ReportTests {
     #expect(Quantity.duration(seconds) == text)
   }
 
+  @Test(
+    "A saved time outside of the calendar is a bad file", arguments: ["1e30", "-1", "253402300800"])
+  func impossibleTime(text: String) throws {
+    let (_, observation) = try leaking()
+    let folder = temporaryFolder()
+    defer { try? FileManager.default.removeItem(atPath: folder.string) }
+    try ObservationFiles.save(observation, to: folder)
+    let url = URL(filePath: folder.appending("sample.json").string)
+    let saved = String(decoding: try Data(contentsOf: url), as: UTF8.self)
+    try Data(saved.replacing("1795225330", with: text).utf8).write(to: url)
+    #expect {
+      try ObservationFiles.load(folder)
+    } throws: { error in
+      (error as? SIPLeakError)?.code == .badFile
+        && (error as? SIPLeakError)?.message.contains("sample.json: time") == true
+    }
+  }
+
+  @Test("No time or duration is too strange to be printed")
+  func strangeNumbers() throws {
+    for value in [Double.nan, .infinity, -.infinity, 1e30, -1e30, -1, 0] {
+      #expect(Quantity.rfc3339(value).count == 20)
+      #expect(!Quantity.utc(value).isEmpty)
+      #expect(!Quantity.duration(value).isEmpty)
+    }
+    var host = SavedHost()
+    var old = flow("203.0.113.66:24376", "192.0.2.5:5060", [.seenReply])
+    old.start = .max
+    host.flows = [old]
+    var observation = try host.observation()
+    for time in [1e30, -1e30, .nan] {
+      observation.sample.time = time
+      observation.earlier = observation.sample
+      observation.earlier?.time = -1e30
+      let audit = Audit(observation)
+      #expect(!AuditLines.text(audit, of: observation, isQuiet: false).isEmpty)
+      #expect(!DiagnosisText(audit, of: observation, style: TextStyle()).text().isEmpty)
+    }
+  }
+
+  @Test("Whoever is let in but for a few is told by the few")
+  func everybodyBut() throws {
+    func text(_ rule: String) throws -> String {
+      var host = SavedHost()
+      host.rules = """
+        *filter
+        :INPUT DROP [0:0]
+        \(rule)
+        COMMIT
+
+        """
+      let target = try #require(RulesetQuestions.Target("udp/5060"))
+      let questions = RulesetQuestions(
+        target, interface: "eth0", in: try host.firewall().snapshot)
+      return RulesetQuestionsText.text(questions, style: TextStyle(width: 200))
+    }
+    #expect(
+      try text("-A INPUT -s 203.0.113.66/32 -j DROP\n-A INPUT ! -s 192.0.2.0/24 -j ACCEPT")
+        .contains("filter INPUT 2: everybody but 192.0.2.0/24, 203.0.113.66\n"))
+    #expect(try text("-A INPUT -j ACCEPT").contains("filter INPUT 1: everybody\n"))
+    #expect(try text("-A INPUT -s 192.0.2.0/24 -j ACCEPT").contains("INPUT 1: 192.0.2.0/24\n"))
+  }
+
   @Test("A folder whose earlier part was cut short can be saved over")
   func savedOver() throws {
     let (_, observation) = try leaking()
