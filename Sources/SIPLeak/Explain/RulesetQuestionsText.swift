@@ -46,13 +46,14 @@ public enum RulesetQuestionsText {
     if sources.possibly.isEmpty { lines.append("  nobody") }
     for admission in sources.admissions {
       let rule = admission.rule.map(place) ?? "no rule"
-      let certain = admission.certainly.prefixes
-      if !certain.isEmpty {
-        lines += style.wrapped("certainly, by \(rule): \(list(certain))", indent: 2)
+      if !admission.certainly.isEmpty {
+        let who = people(admission.certainly, sources.question.family)
+        lines += style.wrapped("certainly, by \(rule): \(who)", indent: 2)
       }
-      let maybe = admission.possibly.subtracting(admission.certainly).prefixes
+      let maybe = admission.possibly.subtracting(admission.certainly)
       if !maybe.isEmpty {
-        lines += style.wrapped("possibly, by \(rule): \(list(maybe))", indent: 2)
+        let who = people(maybe, sources.question.family)
+        lines += style.wrapped("possibly, by \(rule): \(who)", indent: 2)
       }
     }
     if !doubtful.isEmpty {
@@ -63,6 +64,15 @@ public enum RulesetQuestionsText {
       }
     }
     return lines
+  }
+
+  /// The prefixes, or those left out where they are fewer.
+  private static func people(_ set: PrefixSet, _ family: AddressFamily) -> String {
+    let inside = set.prefixes
+    let all = IPPrefix(IPAddress(family: family, bits: 0), length: 0).map { PrefixSet([$0]) }
+    let outside = (all ?? PrefixSet()).subtracting(set).prefixes
+    guard outside.count < inside.count else { return list(inside) }
+    return outside.isEmpty ? "everybody" : "everybody but " + list(outside)
   }
 
   private static func list(_ prefixes: [IPPrefix]) -> String {

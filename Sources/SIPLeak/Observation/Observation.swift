@@ -50,6 +50,12 @@ public struct Observation: Sendable {
     /// The firewall, with its counters.
     public var firewall: FirewallReading
 
+    /// The times a host can have: 1970 to 9999.
+    static let times: Range<Double> = 0..<253_402_300_800
+
+    /// The time in whole seconds, or `nil` when it is none.
+    var wholeSeconds: Int64? { Self.times.contains(time) ? Int64(time) : nil }
+
     /// Makes a sample.
     public init(time: Double, flows: [Flow], firewall: FirewallReading) {
       self.time = time
