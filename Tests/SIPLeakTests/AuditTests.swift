@@ -323,4 +323,31 @@ struct AuditTests {
     #expect(increments.stateRule?.packets == nil)
     #expect(increments.flowPackets == nil)
   }
+
+  @Test(
+    "Unseen filters are blind spots as far as they may touch a SIP endpoint's packets",
+    arguments: [
+      ("tcp", "22", SIPEndpoints(), false), ("tcp", "5060", SIPEndpoints(), false),
+      ("tcp", "5060", SIPEndpoints(tcpPorts: [5060]), true), ("udp", "5060", SIPEndpoints(), true),
+      ("udp", "5060", SIPEndpoints(udpPorts: [5062]), false),
+      // The port on the wire of a flow that is translated to 5060.
+      ("udp", "25060", SIPEndpoints(), true), ("udp", "25061", SIPEndpoints(), false),
+    ])
+  func unseenFilters(header: String, port: String, endpoints: SIPEndpoints, isBlind: Bool) throws {
+    var host = SavedHost()
+    host.native = """
+      {"nftables": [{"chain": {"family": "inet", "table": "f2b-table", "name": "f2b-chain",
+        "handle": 1, "type": "filter", "hook": "input", "prio": -1, "policy": "accept"}},
+       {"rule": {"family": "inet", "table": "f2b-table", "chain": "f2b-chain", "handle": 4,
+        "expr": [{"match": {"op": "==", "left": {"payload": {"protocol": "\(header)",
+        "field": "dport"}}, "right": {"set": [\(port)]}}}, {"reject": null}]}}]}
+      """
+    host.flows = [
+      flow(
+        "203.0.113.66:24376", "192.0.2.5:25060", [.seenReply, .destinationNAT],
+        reply: ("192.0.2.5:5060", "203.0.113.66:24376"))
+    ]
+    let spots = try host.audit(endpoints: endpoints).blindSpots
+    #expect(spots.contains { $0.text.contains("f2b-chain") } == isBlind)
+  }
 }

@@ -92,9 +92,11 @@ struct BoxedTable {
       for condition in compiler.conditions(of: part) { box.add(condition, key, around) }
     }
     for clause in rule.matches {
-      // The options of these matches say something each; those of others only together.
+      // The options of these matches say something each; those of others only together, and so do
+      // two inverted ports in iptables-nft.
       guard ["ip", "ip6", "tcp", "udp", "iprange"].contains(clause.name),
-        clause.options.count > 1
+        clause.options.count > 1,
+        clause.name.hasPrefix("ip") || clause.options.count(where: \.isInverted) < 2
       else {
         take(clause)
         continue

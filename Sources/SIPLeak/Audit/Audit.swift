@@ -6,6 +6,8 @@ public import Firewall
 public struct Audit: Sendable {
   /// The findings, leaks first.
   public var findings: [Finding]
+  /// The blocks that stand now.
+  public var blocks: [StandingBlock]
   /// What is not seen.
   public var blindSpots: [BlindSpot]
   /// Whether everything that was asked for was read whole.
@@ -17,15 +19,17 @@ public struct Audit: Sendable {
   /// The state rules that flows to SIP are let in by, findings or not.
   public var stateRules: [RuleReference]
 
-  /// Whether everything was read and nothing found.
-  public var isClean: Bool { findings.isEmpty && isComplete }
+  /// Whether everything was read, nothing found and every block does what it should.
+  public var isClean: Bool {
+    findings.isEmpty && isComplete && blocks.allSatisfy { $0.state == .inForce }
+  }
 
   /// The exit status of `audit` and `diagnose`, after the monitoring-plugin convention: 2 leaks,
   /// 3 not all was read, 1 only things to look at, 0 clean.
   public var exitStatus: Int32 {
     if findings.contains(where: { $0.level == .leak }) { return 2 }
     if !isComplete { return 3 }
-    return findings.isEmpty ? 0 : 1
+    return findings.isEmpty && blocks.allSatisfy { $0.state == .inForce } ? 0 : 1
   }
 
   /// Judges an observation.
@@ -66,6 +70,7 @@ public struct Audit: Sendable {
     // Flow order is the kernel's hash order; an answer that can be compared needs one of its own.
     self.findings = findings.sorted(by: Self.precedes)
     sipFlowCount = seen
+    blocks = StandingBlock.all(of: observation, policy: policy)
     stateRules = judge.stateRules
     problems = observation.problems
     isComplete = observation.problems.isEmpty

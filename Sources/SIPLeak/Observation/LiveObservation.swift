@@ -124,6 +124,9 @@ private struct HostReader {
     }
     network.interfaces = read("the interfaces", []) { try HostNetwork.interfaces(in: namespace) }
     network.gateways = read("the routes", []) { try HostNetwork.gateways(in: namespace) }
+    network.routedPrefixes = read("where the routes lead", nil) {
+      try HostNetwork.routedPrefixes(in: namespace)
+    }
     network.resolvers = HostNetwork.resolvers()
     let likely = endpoints.ports.union([5060, 5061, 5062, 5080, 5160, 5161])
     network.listeners = read("the listening sockets", []) {

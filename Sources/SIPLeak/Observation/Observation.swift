@@ -123,12 +123,14 @@ public struct NetworkFacts: Sendable, Hashable, Codable {
   public var peerRoutes: [PeerRoute]
   /// Effective `rp_filter` per interface.
   public var reversePathFilter: [String: Int]
+  /// Where the host's routes lead; `nil`: not known.
+  public var routedPrefixes: [RoutedPrefix]?
 
   /// Makes facts; everything empty unless given.
   public init(
     addresses: [LocalAddress] = [], interfaces: [Interface] = [], gateways: [IPAddress] = [],
     resolvers: [IPAddress] = [], listeners: [Listener] = [], peerRoutes: [PeerRoute] = [],
-    reversePathFilter: [String: Int] = [:]
+    reversePathFilter: [String: Int] = [:], routedPrefixes: [RoutedPrefix]? = nil
   ) {
     self.addresses = addresses
     self.interfaces = interfaces
@@ -137,5 +139,6 @@ public struct NetworkFacts: Sendable, Hashable, Codable {
     self.listeners = listeners
     self.peerRoutes = peerRoutes
     self.reversePathFilter = reversePathFilter
+    self.routedPrefixes = routedPrefixes
   }
 }
