@@ -1,7 +1,9 @@
 import Addressing
 import Firewall
 
-/// The answers about a whole ruleset as JSON. Schema `sipleak.ruleset`, version 1.
+/// The answers about a whole ruleset as JSON.
+///
+/// Schema `sipleak.ruleset`, version 1.
 public struct RulesetQuestionsJSON: Encodable, Sendable {
   private let questions: RulesetQuestions
 
