@@ -225,6 +225,22 @@ import Testing
     #expect(try Self.unseen(one.elements) == one.unseen)
   }
 
+  @Test(
+    "Without the nft list a reading is whole where the kernel has no nf_tables",
+    arguments: [
+      ("nft absent", true), ("nft not-installed nft", false), ("nft failed no", false), ("", false),
+    ])
+  func noNft(status: String, isWhole: Bool) throws {
+    let others = "ipv4.nft not-installed x\nipv6.nft not-installed x\nipv6.legacy absent\n"
+    let reading = try FirewallHost.reading(files: [
+      "firewall.status": Array((others + "sets absent\nipv4.legacy read\n" + status).utf8),
+      "ipv4.legacy.save": Array(Self.save.utf8),
+    ])
+    #expect(reading.problems.isEmpty == isWhole, "\(reading.problems)")
+    #expect(reading.snapshot.unseen.isEmpty == isWhole)
+    #expect(reading.snapshot.rulesets.map(\.backend) == [.legacy])
+  }
+
   @Test("Without the nft list, what the save says of itself is unseen")
   func notices() throws {
     let reading = try FirewallHost.reading(files: [

@@ -96,6 +96,29 @@ extension Kernel {
       }
     }
 
+    @Test("Without nft an answer is whole only where the kernel has no nf_tables")
+    func withoutNft() async throws {
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
+        let words = ["audit", "--trust", "203.0.113.66", "--trust", "198.51.100.0/24"]
+        // These mounts are the test process's own.
+        _ = try await pbx.run(["mount", "--bind", "/dev/null", "/usr/sbin/nft"])
+        let uncertain = try await pbx.attempt([Self.program] + words)
+        let symbols = "/run/sipleak-kallsyms"
+        var answers: [ToolOutput] = []
+        for text in ["0 T nf_hook_slow\n", "0 T nf_hook_slow\n0 T nft_do_chain [nf_tables]\n", ""] {
+          _ = try await pbx.run(["sh", "-c", "cat > \(symbols)"], input: text)
+          _ = try await pbx.run(["mount", "--bind", symbols, "/proc/kallsyms"])
+          answers.append(try await pbx.attempt([Self.program] + words))
+          _ = try await pbx.run(["umount", "/proc/kallsyms"])
+        }
+        _ = try await pbx.run(["umount", "/usr/sbin/nft"])
+        #expect(uncertain.status == 3, "\(uncertain)")
+        #expect(uncertain.errors.contains("nft is not installed"))
+        #expect(answers.map(\.status) == [0, 3, 3], "\(answers)")
+      }
+    }
+
     @Test(
       "Bad input is a usage error and changes nothing",
       arguments: [

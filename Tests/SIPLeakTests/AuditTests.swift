@@ -1,6 +1,7 @@
 import Addressing
 import Conntrack
 import Firewall
+import FoundationEssentials
 import HostNetwork
 import Testing
 
@@ -224,6 +225,41 @@ struct AuditTests {
     #expect(finding.cause == .undecided)
     #expect(!finding.isBlockable)
     #expect(try host.plan().isEmpty)
+  }
+
+  @Test("Where the interface is only assumed, a rule that asks for it makes no leak")
+  func uncertainInterface() throws {
+    var host = SavedHost()
+    host.network.interfaces.append(Interface(name: "eth1", index: 3, isUp: true))
+    host.rules = SavedHost.rules.replacing(
+      "-s 198.51.100.10/32", with: "-i eth1 -s 198.51.100.10/32")
+    host.flows = [flow("198.51.100.10:5060", "192.0.2.5:5060", [.seenReply, .assured])]
+    #expect(try host.audit().findings.map(\.cause) == [.establishedBypass])
+    host.isInterfaceCertain = true
+    #expect(try host.audit().findings.map(\.cause) == [.establishedBypass])
+    host.isInterfaceCertain = false
+    var audit = try host.audit()
+    #expect(audit.findings.map(\.cause) == [.undecided])
+    #expect(audit.findings.first?.why.contains("interface") == true)
+    #expect(audit.blindSpots.map(\.kind).contains("ingress-unknown"))
+    // Refused by every interface is a leak still, `-i lo -j ACCEPT` or not.
+    host.flows = [flow("203.0.113.66:24376", "192.0.2.5:5060", [.seenReply, .assured])]
+    audit = try host.audit()
+    #expect(audit.findings.map(\.cause) == [.establishedBypass])
+    #expect(audit.findings.first?.asNew.rule?.index == 5)
+    #expect(audit.findings.first?.isBlockable == true)
+    // And without a list of interfaces nothing is known.
+    host.network.interfaces = []
+    #expect(try host.audit().findings.map(\.cause) == [.undecided])
+  }
+
+  @Test("An observation saved without the interface's certainty is read as certain")
+  func oldPeerRoute() throws {
+    let saved = NetworkFacts.PeerRoute(
+      peer: address("203.0.113.66"), local: address(SavedHost.pbx), route: Route(kind: .unicast))
+    let data = try JSONEncoder().encode(saved)
+    #expect(!String(decoding: data, as: UTF8.self).contains("isInterfaceCertain"))
+    #expect(try JSONDecoder().decode(NetworkFacts.PeerRoute.self, from: data) == saved)
   }
 
   @Test("A verdict that hangs on an unknown match is never a leak")

@@ -44,6 +44,8 @@ struct SavedHost {
     ],
     gateways: [address("192.0.2.1")])
   var problems: [String] = []
+  /// Whether the route back tells the interface.
+  var isInterfaceCertain: Bool?
 
   /// What `Observation.live` would have read on such a host.
   func observation(endpoints: SIPEndpoints = SIPEndpoints()) throws -> Observation {
@@ -57,7 +59,8 @@ struct SavedHost {
           NetworkFacts.PeerRoute(
             peer: peer, local: local,
             route: Route(
-              interface: "eth0", gateway: address("192.0.2.1"), source: nil, kind: .unicast)))
+              interface: "eth0", gateway: address("192.0.2.1"), source: nil, kind: .unicast),
+            isInterfaceCertain: isInterfaceCertain))
       }
     }
     return Observation(

@@ -78,9 +78,25 @@ struct FirewallObservation {
     switch terse {
     case .failure(let error) where error.code == .toolFailed:
       return await print("nft", ["-j", "list", "ruleset"], "read the nft ruleset")
+    case .failure(let error) where error.code == .toolNotFound:
+      return await isUnknownToKernel() ? .success(.absent) : terse
     case .success(.read(let text)): return .success(.read(await withSets(text)))
     default: return terse
     }
+  }
+
+  /// Whether this kernel certainly runs no nf_tables: neither built in nor loaded as a module.
+  ///
+  /// Its symbols are named in `/proc/kallsyms` either way, to everybody; `/sys/module` and
+  /// `/proc/modules` do not name what is built in. One of netfilter itself proves that names are
+  /// there to be found. A ruleset keeps the module in the kernel, so without it there is none.
+  private func isUnknownToKernel() async -> Bool {
+    let proof = """
+      grep -q ' nf_hook_slow' /proc/kallsyms || exit 11
+      grep -q ' nft_do_chain' /proc/kallsyms
+      test $? = 1
+      """
+    return (try? await context.run("sh", ["-c", proof]))?.isSuccess == true
   }
 
   /// The most sets that are listed one by one.

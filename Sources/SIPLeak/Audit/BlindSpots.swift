@@ -15,6 +15,7 @@ extension BlindSpot {
             + "those that begin afterwards"))
     }
     spots += spoofing(observation)
+    spots += uncertainWays(observation)
     spots += translatedPeers(observation)
     spots += otherListeners(observation)
     if observation.network.addresses.isEmpty {
@@ -67,6 +68,20 @@ extension BlindSpot {
         "rp-filter-off",
         "rp_filter is 0 on \(names): a packet with a forged allowed source cannot be told from "
           + "the allowed one's")
+    ]
+  }
+
+  /// The way back tells the way in only where there is one (``RouteChoices``).
+  private static func uncertainWays(_ observation: Observation) -> [BlindSpot] {
+    let count = Set(
+      observation.network.peerRoutes.filter { $0.isInterfaceCertain == false }.map(\.peer)
+    ).count
+    guard count > 0 else { return [] }
+    return [
+      BlindSpot(
+        "ingress-unknown",
+        "by which interface \(count == 1 ? "one peer comes" : "\(count) peers come") is not known: "
+          + "there are policy rules, several paths or several default routes")
     ]
   }
 

@@ -92,12 +92,20 @@ public struct NetworkFacts: Sendable, Hashable, Codable {
     public var local: IPAddress
     /// The route, or `nil` when there is none or it could not be asked.
     public var route: Route?
+    /// Whether its packets certainly come by the route's interface; `nil` in observations that did
+    /// not ask, and taken for yes.
+    ///
+    /// `false` under policy rules, several paths or several default routes (``RouteChoices``).
+    public var isInterfaceCertain: Bool?
 
     /// Makes an entry.
-    public init(peer: IPAddress, local: IPAddress, route: Route?) {
+    public init(
+      peer: IPAddress, local: IPAddress, route: Route?, isInterfaceCertain: Bool? = nil
+    ) {
       self.peer = peer
       self.local = local
       self.route = route
+      self.isInterfaceCertain = isInterfaceCertain
     }
   }
 
