@@ -273,6 +273,10 @@ import Testing
       #"{"match": {"op": "==", "left": {"concat": [{"meta": {"key": "l4proto"}}]}, "right": {"set": [{"concat": []}]}}}"#,
       all
     ),
+    (
+      #"{"match": {"op": "==", "left": {"payload": {"tunnel": "vxlan", "protocol": "tcp", "field": "dport"}}, "right": 22}}"#,
+      all
+    ),
     (#"{"match": {"op": "=="}}"#, all), (#"{"limit": {"rate": 5, "per": "second"}}"#, all),
     (#"{"xt": {"type": "match", "name": "string"}}"#, all),
   ]

@@ -19,7 +19,7 @@ public struct Audit: Sendable {
   /// The state rules that flows to SIP are let in by, findings or not.
   public var stateRules: [RuleReference]
 
-  /// Whether everything was read, nothing found and every block does what it should.
+  /// Whether everything was read, nothing found, and every block does what it should.
   public var isClean: Bool {
     findings.isEmpty && isComplete && blocks.allSatisfy { $0.state == .inForce }
   }
@@ -29,7 +29,7 @@ public struct Audit: Sendable {
   public var exitStatus: Int32 {
     if findings.contains(where: { $0.level == .leak }) { return 2 }
     if !isComplete { return 3 }
-    return findings.isEmpty && blocks.allSatisfy { $0.state == .inForce } ? 0 : 1
+    return isClean ? 0 : 1
   }
 
   /// Judges an observation.

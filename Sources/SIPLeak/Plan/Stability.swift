@@ -49,7 +49,7 @@ struct Stability {
       lines += set.entries.map { Array("\($0.element) \($0.isException)".utf8) }
         .sorted { $0.lexicographicallyPrecedes($1) }
     }
-    lines += snapshot.unseen.map { Array("\($0.backend) \($0.table) \($0.chain ?? "")".utf8) }
+    lines += snapshot.unseen.map { Array("\($0)".utf8) }
     return lines
   }
 }

@@ -14,12 +14,11 @@ public enum AuditLines {
   /// - Returns: The text for standard output.
   public static func text(_ audit: Audit, of observation: Observation, isQuiet: Bool) -> String {
     let time = Quantity.rfc3339(observation.sample.time)
-    let wrong = audit.blocks.filter { $0.state != .inForce }
     if audit.isClean {
       return isQuiet ? "" : "\(time) clean sip_flows=\(audit.sipFlowCount)\n"
     }
     var lines = audit.findings.map { line($0, time: time, now: observation.sample.time) }
-    lines += wrong.map {
+    lines += audit.blocks.filter { $0.state != .inForce }.map {
       "\(time) look block=\(EscapedText.word($0.element)) state=\($0.state.rawValue)"
     }
     if !audit.isComplete { lines.append("\(time) incomplete problems=\(audit.problems.count)") }

@@ -44,7 +44,7 @@ struct NftScope {
   /// A header's field can only be read where the header is: else the rule does not match.
   private mutating func imply(_ left: JSONValue) {
     for part in left["&"]?.array ?? left["concat"]?.array ?? [] { imply(part) }
-    guard let name = left["payload"]?["protocol"]?.string else { return }
+    guard let name = Self.header(left) else { return }
     var implied = PacketScope()
     switch name {
     case "ip": implied.family = .ipv4
@@ -54,6 +54,11 @@ struct NftScope {
     default: break
     }
     _ = scope.narrow(to: implied)
+  }
+
+  /// The header that a payload expression reads, unless it is one inside a tunnel.
+  private static func header(_ left: JSONValue) -> String? {
+    left["payload"]?["tunnel"] == nil ? left["payload"]?["protocol"]?.string : nil
   }
 
   /// Adds what one condition asks; `false` if it asks more than that.
@@ -66,7 +71,7 @@ struct NftScope {
     if left["ct"]?["key"]?.string == "state", left["ct"]?["dir"] == nil {
       return state(operation, right, &wanted)
     }
-    guard let header = left["payload"]?["protocol"]?.string,
+    guard let header = Self.header(left),
       let field = left["payload"]?["field"]?.string
     else { return false }
     switch header {
