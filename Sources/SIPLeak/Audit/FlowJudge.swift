@@ -14,7 +14,7 @@ struct FlowJudge {
   let localAddresses: Set<IPAddress>
   private let routes: [RouteQuestion: Route]
   /// The interfaces a packet from outside may come by.
-  private let ways: [String]
+  let ways: [String]
   private var blockability: Blockability
   private(set) var stateRules: [RuleReference] = []
   private var sipRulesByEndpoint: [SIPPlace: [RuleReference]] = [:]
@@ -46,7 +46,7 @@ struct FlowJudge {
         guard entry.isInterfaceCertain != false else { return nil }
         return entry.route.map { (RouteQuestion(peer: entry.peer, local: entry.local), $0) }
       }, uniquingKeysWith: { first, _ in first })
-    ways = observation.network.interfaces.filter { $0.isUp && !$0.isLoopback }.map(\.name)
+    ways = observation.ways
     blockability = Blockability(observation, policy: policy)
   }
 

@@ -81,6 +81,11 @@ extension OwnObjects {
 }
 
 extension Observation {
+  /// The interfaces a packet from outside may come by.
+  var ways: [String] {
+    network.interfaces.filter { $0.isUp && !$0.isLoopback }.map(\.name)
+  }
+
   /// An address of ours of a family that others can reach.
   func localAddress(_ family: AddressFamily) -> IPAddress? {
     network.addresses.map(\.address).first {
