@@ -14,8 +14,12 @@ extension Kernel {
       var verdicts = 0
       var certain = 0
       var skipped = 0
+      var accepted = 0
+      var rules = 0
 
       mutating func add(_ scenario: FirewallScenario, _ comparison: Comparison) {
+        accepted += comparison.accepted
+        rules += comparison.rules
         rulesets += scenario.saves.count
         packets += scenario.packets.count
         verdicts += comparison.verdicts
@@ -50,8 +54,9 @@ extension Kernel {
           """
           kernel fuzz: seeds \(first) to \(seed - 1), \(tally.rulesets) rulesets, \
           \(tally.packets) packets, \(tally.verdicts) verdicts compared \
-          (\(tally.certain) certain), \(tally.skipped) packets translated away from the path \
-          asked about, \(time.components.seconds) s
+          (\(tally.certain) certain; the kernel accepted \(tally.accepted) and counted \
+          \(tally.rules) rules), \(tally.skipped) packets translated away from the path asked \
+          about, \(time.components.seconds) s
           """)
       }
       #expect(tally.verdicts > 0)

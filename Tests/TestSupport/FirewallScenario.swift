@@ -29,11 +29,10 @@ public struct FirewallScenario: Sendable {
   /// Makes an empty one.
   public init(family: AddressFamily) { self.family = family }
 
-  /// The backends in use, in the order packets meet them.
+  /// The backends in use, in the order they are loaded.
   ///
-  /// At equal priority the chain registered last comes first (facts D8): nft, if the legacy tables
-  /// are made before its rules are loaded.
-  public var backends: [Backend] { [.nft, .legacy].filter { saves[$0] != nil } }
+  /// Not that in which packets meet them: the chain registered last comes first (facts D8).
+  public var backends: [Backend] { [.legacy, .nft].filter { saves[$0] != nil } }
 
   /// How many packets one reading of the counters can tell apart.
   public static let batchSize = 8

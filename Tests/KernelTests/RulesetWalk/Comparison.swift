@@ -18,6 +18,9 @@ struct Comparison {
   private(set) var certain = 0
   /// Packets that nat sends another way than the one asked about.
   private(set) var skipped = 0
+  /// Packets the kernel let through, and rules it counted packets at.
+  private(set) var accepted = 0
+  private(set) var rules = 0
   private(set) var disagreements: [Disagreement] = []
 
   init(_ scenario: FirewallScenario, _ observation: KernelAnswer) {
@@ -39,6 +42,8 @@ struct Comparison {
       verdicts += 1
       if walk.isCertain { certain += 1 }
       let observed = observation.packets[number]
+      if observed.isAccepted { accepted += 1 }
+      rules += observed.counts.keys.count { $0.index > 0 }
       let differences = Self.differences(walk, observed, isShown)
       if differences.isEmpty { continue }
       disagreements.append(
