@@ -9,6 +9,7 @@ enum HeldFlow {
   /// - Parameters:
   ///   - packets: The packets; those that are NEW need none.
   ///   - namespace: The host whose table it is.
+  /// - Throws: `NetlinkError` when the kernel refuses one.
   static func insert(
     _ packets: [Packet], in namespace: NetworkNamespace
   ) throws(NetlinkError) {
