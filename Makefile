@@ -11,7 +11,7 @@ DESTDIR ?=
 PACKAGES = iptables ipset nftables conntrack iproute2 util-linux mount procps \
   libmnl-dev libnetfilter-conntrack-dev pkg-config ca-certificates git
 
-.PHONY: all setup build demo test lint fuzz man release install clean
+.PHONY: all setup build demo test lint fuzz kernel-fuzz man release install clean
 
 all: build
 
@@ -29,6 +29,14 @@ demo: setup
 
 test: setup
 	$(SWIFT) test $(SWIFT_TEST_FLAGS)
+
+# Random firewalls against the kernel for as long as asked: make kernel-fuzz SECONDS=600 SEED=7
+SECONDS ?= 60
+SEED ?= $(shell date +%s)
+
+kernel-fuzz: setup
+	SIPLEAK_KERNEL_FUZZ_SECONDS=$(SECONDS) SIPLEAK_KERNEL_FUZZ_SEED=$(SEED) \
+	  $(SWIFT) test --filter KernelTests.Kernel/RulesetWalk/ $(SWIFT_TEST_FLAGS)
 
 lint:
 	$(SWIFT) format lint --strict -r Sources Tests Package.swift Fuzz/Sources Fuzz/Package.swift

@@ -67,8 +67,10 @@ let package = Package(
       name: "sipleak-lab", dependencies: ["Lab", "Addressing", argumentParser],
       swiftSettings: house),
 
-    // Shared by the unit tests.
-    .target(name: "TestSupport", path: "Tests/TestSupport", swiftSettings: house),
+    // Shared by the tests.
+    .target(
+      name: "TestSupport", dependencies: ["Addressing", "Firewall"], path: "Tests/TestSupport",
+      swiftSettings: house),
     .testTarget(
       name: "AddressingTests", dependencies: ["TestSupport", "Addressing"], swiftSettings: house),
     .testTarget(
@@ -96,7 +98,7 @@ let package = Package(
     .testTarget(
       name: "KernelTests",
       dependencies: [
-        "CPrivateNamespaces", "Lab", "SIPLeak", "Addressing", "Netlink", "Conntrack",
+        "TestSupport", "CPrivateNamespaces", "Lab", "SIPLeak", "Addressing", "Netlink", "Conntrack",
         "HostNetwork", "Firewall", systemPackage, subprocess,
       ], swiftSettings: house),
   ],

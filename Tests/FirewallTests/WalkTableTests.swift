@@ -172,6 +172,34 @@ struct WalkTableTests {
     #expect(try Self.both(open, accept).decidingRule?.index == 1)
   }
 
+  @Test(
+    "Which backend's chain comes first is not shown, so no rule of one that both refuse is certain")
+  func backendOrder() throws {
+    let closed = Given.filter([], policy: "DROP")
+    let walk = try Self.both(closed, closed)
+    #expect(walk.verdict == .drop)
+    #expect(Set(walk.outcomes.compactMap(\.rule?.backend)) == [.nft, .legacy])
+    #expect(walk.path.map(\.isCertain) == [false, false])
+    // One that lets everything through may be met before the other refuses, or never.
+    let open = try Self.both(Given.filter([]), closed)
+    #expect(open.path.map(\.rule.backend) == [.nft, .legacy])
+    #expect(open.path.map(\.isCertain) == [false, true])
+  }
+
+  @Test("A mark one backend sets and the other asks for decides only if their order is known")
+  func backendOrderOfMarks() throws {
+    let sets = Self.table("mangle", "INPUT", ["-j MARK --set-xmark 0x1"])
+    let asks = Self.table("mangle", "INPUT", ["-m mark --mark 0x1 -j DROP"])
+    for walk in [try Self.both(sets, asks), try Self.both(asks, sets)] {
+      #expect(!walk.isCertain)
+      #expect(walk.mayAccept)
+      #expect(walk.unknowns.map(\.kind) == [.fact])
+    }
+    // The hooks have an order of their own: raw comes before mangle whoever owns it.
+    let early = Self.table("raw", "PREROUTING", ["-j MARK --set-xmark 0x1"])
+    #expect(try Self.both(asks, early).verdict == .drop)
+  }
+
   @Test("Filters that were not seen keep a packet from being certainly accepted, not refused")
   func unseen() throws {
     let cases: [(UnseenFilter, Bool)] = [

@@ -71,12 +71,30 @@ public struct Evaluation: Sendable {
     _ packet: Packet, to path: PacketPath, guide: WalkGuide?,
     preparing prepare: ((inout Variant) -> Void)? = nil
   ) -> Walk {
+    let contested = contestedTables(packet.family, path)
+    var result = walk(packet, to: path, guide: guide, preparing: prepare, reversed: [])
+    guard !contested.isEmpty else { return result }
+    for number in 1..<(1 << contested.count) {
+      let reversed = contested.indices.filter { number >> $0 & 1 == 1 }.map { contested[$0] }
+      result.join(
+        walk(packet, to: path, guide: guide, preparing: prepare, reversed: Set(reversed)),
+        undecided: contested)
+    }
+    return result
+  }
+
+  private func walk(
+    _ packet: Packet, to path: PacketPath, guide: WalkGuide?,
+    preparing prepare: ((inout Variant) -> Void)?, reversed: Set<String>
+  ) -> Walk {
     var walker = Walker(rulesets, Situation(packet, path: path, host: host))
     walker.guide = guide
     if let prepare { walker.updateVariants(prepare) }
     let isEvaluated = Self.meetsNAT(packet)
     for point in PacketPath.beforeRouting {
-      pass(point, packet, &walker, meetsNAT: isEvaluated)
+      pass(
+        point, packet, &walker, meetsNAT: isEvaluated,
+        isReversed: reversed.contains(point.table))
     }
     if !isEvaluated, let delivered = packet.delivered {
       let situation = walker.situation
@@ -84,7 +102,9 @@ public struct Evaluation: Sendable {
     }
     let translation = Self.translation(of: packet, walker.live)
     for point in path.afterRouting {
-      pass(point, packet, &walker, meetsNAT: isEvaluated)
+      pass(
+        point, packet, &walker, meetsNAT: isEvaluated,
+        isReversed: reversed.contains(point.table))
     }
     return walker.finished(unseen: unseenReasons(walker), translation: translation)
   }
@@ -173,7 +193,8 @@ public struct Evaluation: Sendable {
   }
 
   private func pass(
-    _ point: HookPoint, _ packet: Packet, _ walker: inout Walker, meetsNAT: Bool
+    _ point: HookPoint, _ packet: Packet, _ walker: inout Walker, meetsNAT: Bool,
+    isReversed: Bool
   ) {
     if point.isNAT, !meetsNAT, !walker.mayBeAnotherFlow { return }
     walker.enter(point.stage)
@@ -186,7 +207,9 @@ public struct Evaluation: Sendable {
     let isTracked =
       !point.isNAT
       || rulesets.contains { $0.source.family == packet.family && $0.tracksConnections }
-    for (index, ruleset) in rulesets.enumerated() where ruleset.source.family == packet.family {
+    let order = isReversed ? Array(rulesets.indices.reversed()) : Array(rulesets.indices)
+    for index in order where rulesets[index].source.family == packet.family {
+      let ruleset = rulesets[index]
       guard !walker.isOver else { return }
       guard let chain = ruleset.chain(point.chain, table: point.table) else { continue }
       let doubt = doubt(ruleset.source, point)

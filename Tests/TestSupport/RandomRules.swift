@@ -1,138 +1,9 @@
-import TestSupport
 import Addressing
 import Firewall
 
-/// A random firewall and random packets for it, made from a seed alone.
-///
-/// It fits one topology: a host with `ev0` towards the peers and `ev2` towards an inner network.
-/// ``saves`` and ``setText`` can be loaded by the real tools there, the packets sent by ``ev0``,
-/// and the rules' counters compared with the walk.
-struct RandomFirewall {
-  let seed: UInt64
-  let family: AddressFamily
-  let backends: [Backend]
-  private(set) var saves: [Backend: String] = [:]
-  private(set) var sets: [AddressSet] = []
-  private(set) var packets: [Packet] = []
-  private(set) var paths: [PacketPath] = []
-  private var random: SeededGenerator
-
-  private static let v4 = Pool(
-    sources: ["198.51.100.10", "203.0.113.66", "203.0.113.200", "10.9.8.7", "192.0.2.77"],
-    local: ["192.0.2.5", "192.0.2.6"], inner: "10.77.3.33",
-    patterns: [
-      "198.51.100.10/32", "203.0.113.0/24", "203.0.113.64/26", "0.0.0.0/0", "10.0.0.7/255.0.0.255",
-      "192.0.2.0/24", "192.0.2.5/32", "10.77.3.0/24", "0.0.0.6/0.0.0.6", "128.0.0.0/1",
-    ],
-    ranges: ["203.0.113.60-203.0.113.70", "192.0.2.5-192.0.2.6", "10.0.0.0-10.255.255.255"])
-  private static let v6 = Pool(
-    sources: ["2001:db8:1::10", "2001:db8:2::66", "2001:db8:2::200", "fd00::7", "2001:db8::77"],
-    local: ["2001:db8::5", "2001:db8::6"], inner: "fd77::33",
-    patterns: [
-      "2001:db8:1::10/128", "2001:db8:2::/64", "2001:db8:2::40/122", "::/0", "fd00::/8",
-      "2001:db8::/64", "2001:db8::5/128", "fd77::/64", "::6/::6", "2000::/3",
-    ],
-    ranges: ["2001:db8:2::60-2001:db8:2::70", "2001:db8::5-2001:db8::6", "fd00::-fdff::"])
-
-  private struct Pool {
-    var sources: [String]
-    var local: [String]
-    var inner: String
-    var patterns: [String]
-    var ranges: [String]
-  }
-
-  private var pool: Pool { family == .ipv4 ? Self.v4 : Self.v6 }
-
-  init(seed: UInt64) {
-    self.seed = seed
-    random = SeededGenerator(seed: seed)
-    family = UInt64.random(in: 0..<3, using: &random) == 0 ? .ipv6 : .ipv4
-    let pick = Int.random(in: 0..<6, using: &random)
-    backends = pick == 0 ? [.nft, .legacy] : pick % 2 == 0 ? [.nft] : [.legacy]
-    makeSets()
-    for backend in backends { saves[backend] = save() }
-    for _ in 0..<12 { makePacket() }
-  }
-
-  /// The addresses of the host in this topology.
-  static let localAddresses = [
-    "192.0.2.5", "192.0.2.6", "10.77.3.1", "127.0.0.1", "2001:db8::5", "2001:db8::6", "fd77::1",
-    "::1",
-  ].compactMap { IPAddress($0) }
-
-  // MARK: Chance
-
-  private mutating func chance(_ percent: Int) -> Bool {
-    Int.random(in: 0..<100, using: &random) < percent
-  }
-
-  private mutating func one<T>(_ list: [T]) -> T {
-    list[Int.random(in: 0..<list.count, using: &random)]
-  }
-
-  private mutating func bang(_ percent: Int = 25) -> String { chance(percent) ? "! " : "" }
-
-  // MARK: Sets
-
-  private mutating func makeSets() {
-    let addresses = pool.sources + pool.local + [pool.inner]
-    let nets =
-      family == .ipv4
-      ? ["203.0.113.0/24", "203.0.113.64/26", "192.0.2.0/24", "10.0.0.0/8"]
-      : ["2001:db8:2::/64", "2001:db8:2::40/122", "2001:db8::/64", "fd00::/8"]
-    let ports = ["udp:5060", "tcp:5060", "udp:7000", "tcp:22", "udp:40000", "udp:1024"]
-    let types = [
-      "hash:ip", "hash:net", "hash:ip,port", "hash:net,port", "hash:ip,port,ip",
-      "hash:ip,port,net", "hash:net,iface", "bitmap:port",
-    ]
-    for number in 0..<3 {
-      let type = one(types)
-      var set = AddressSet(
-        name: "set\(number)", type: type,
-        family: ["hash:mac", "bitmap:port"].contains(type) ? nil : family)
-      if type == "bitmap:port" { set.createOptions = ["range", "0-65535"] }
-      for _ in 0..<Int.random(in: 0..<7, using: &random) {
-        let words = type.drop(while: { $0 != ":" }).dropFirst().split(separator: ",").map {
-          dimension -> String in
-          switch dimension {
-          case "ip": return one(addresses)
-          case "net": return chance(60) ? one(nets) : one(addresses)
-          case "port":
-            let port = one(ports)
-            return type == "bitmap:port"
-              ? String(port.drop(while: { $0 != ":" }).dropFirst()) : port
-          case "mark": return one(["0x1", "0x2", "0x10"])
-          case "mac": return one(["02:00:00:00:00:01", "02:00:00:00:00:09"])
-          default: return one(["ev0", "ev2", "eth0"])
-          }
-        }
-        let element = words.joined(separator: ",")
-        if set.entries.contains(where: { $0.element == element }) { continue }
-        set.entries.append(
-          AddressSet.Entry(element: element, isException: type.contains("net") && chance(20)))
-      }
-      sets.append(set)
-    }
-  }
-
-  /// The sets as `ipset restore` reads them.
-  var setText: String {
-    var text = ""
-    for set in sets {
-      let family = set.family.map { $0 == .ipv4 ? " family inet" : " family inet6" } ?? ""
-      let options = set.createOptions.map { " " + $0 }.joined()
-      text += "create \(set.name) \(set.type)\(family)\(options)\n"
-      for entry in set.entries {
-        text += "add \(set.name) \(entry.element)\(entry.isException ? " nomatch" : "")\n"
-      }
-    }
-    return text
-  }
-
-  // MARK: Rules
-
-  private mutating func save() -> String {
+/// The rules of a random firewall, in all the forms the walk claims to decide.
+extension RandomFirewall {
+  mutating func save() -> String {
     var text = ""
     for table in ["raw", "mangle", "nat", "filter"] where table == "filter" || chance(45) {
       let bases: [String]
@@ -254,7 +125,7 @@ struct RandomFirewall {
         + (chance(15) ? " --return-nomatch" : "")
     case 16:
       return "-m iprange \(bang())--\(one(["src", "dst"]))-range \(one(pool.ranges))"
-    case 17: return "-m length \(bang())--length \(one(["0:100", "100:", "60"]))"
+    case 17: return "-m length \(bang())--length \(one(["0:100", "100:", "65", "64:320", "1088:"]))"
     case 18:
       return family == .ipv4
         ? "-m ttl \(one(["--ttl-eq 64", "! --ttl-eq 64", "--ttl-lt 64", "--ttl-gt 63"]))"
@@ -323,46 +194,6 @@ struct RandomFirewall {
     default:
       return one(["-j DROP", "-j ACCEPT", "-j REJECT"])
     }
-  }
-
-  // MARK: Packets
-
-  private mutating func makePacket() {
-    let path: PacketPath = chance(20) ? .forward : .input
-    let transport: IPProtocol = one([.udp, .udp, .udp, .tcp, family == .ipv4 ? .icmp : .icmpv6])
-    guard let source = IPAddress(one(pool.sources)),
-      let destination = IPAddress(path == .input ? one(pool.local) : pool.inner)
-    else { return }
-    let sourcePort = one([5060, 40000, 1023, 24376] as [UInt16])
-    let port = one([5060, 5060, 5061, 22, 7000] as [UInt16])
-    let isICMP = !transport.hasPorts
-    var connection = ConnectionFacts.new
-    if !isICMP, chance(60) {
-      connection = ConnectionFacts(
-        state: .established, direction: chance(50) ? .original : .reply,
-        status: chance(50) ? 0xa : 0xe)
-      connection.mark = one([0, 1, 0x12])
-      connection.zone = 0
-      connection.helper = ""
-    }
-    var packet = Packet(
-      transport: transport, source: source, destination: destination,
-      sourcePort: isICMP ? nil : sourcePort, destinationPort: isICMP ? nil : port,
-      inInterface: "ev0", connection: connection)
-    if path == .forward { packet.outInterface = "ev2" }
-    if isICMP { packet.icmp = (type: family == .ipv4 ? 8 : 128, code: 0) }
-    if transport == .tcp { packet.tcpFlags = connection.state == .new ? 2 : 16 }
-    packet.payload = Array(repeating: 0x41, count: one([0, 12, 400]))
-    let header: UInt32 = (family == .ipv4 ? 20 : 40) + (transport == .tcp ? 20 : 8)
-    packet.length = header + UInt32(packet.payload?.count ?? 0)
-    packet.ttl = one([63, 64, 65])
-    packet.typeOfService = one([0, 0x10, 0xb8])
-    packet.sourceHardwareAddress = [2, 0, 0, 0, 0, 1]
-    packet.bridgePort = BridgePort.none
-    packet.isDecapsulated = false
-    packet.passesReversePath = true
-    packets.append(packet)
-    paths.append(path)
   }
 }
 
