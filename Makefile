@@ -11,7 +11,7 @@ DESTDIR ?=
 PACKAGES = iptables ipset nftables conntrack iproute2 util-linux mount procps \
   libmnl-dev libnetfilter-conntrack-dev pkg-config ca-certificates git
 
-.PHONY: all setup build demo test lint fuzz release install clean
+.PHONY: all setup build demo test lint fuzz man release install clean
 
 all: build
 
@@ -35,6 +35,11 @@ lint:
 
 fuzz: setup
 	@SWIFT="$(SWIFT)" Fuzz/run $(TARGET) $(SECONDS)
+
+# The man pages come from the program's own --help. Run it after a change of a verb or option.
+man:
+	$(SWIFT) package --allow-writing-to-package-directory generate-manual --section 8 \
+	  --output-directory Docs
 
 # Two parts, so that `sudo make install` needs no Swift: build first, copy then.
 release: setup

@@ -16,6 +16,27 @@ public struct PrefixSet: Sendable, Hashable {
     for family in AddressFamily.allCases { self[family] = Self.normalized(self[family]) }
   }
 
+  /// The set of all addresses of the given ranges, both ends included.
+  ///
+  /// - Parameter ranges: The ranges, in any order; one whose ends differ in family is left out.
+  public init(ranges: some Sequence<ClosedRange<IPAddress>>) {
+    for range in ranges where range.lowerBound.family == range.upperBound.family {
+      self[range.lowerBound.family].append(range.lowerBound.bits...range.upperBound.bits)
+    }
+    for family in AddressFamily.allCases { self[family] = Self.normalized(self[family]) }
+  }
+
+  /// The fewest ranges that make up the set, in order, IPv4 first.
+  public var ranges: [ClosedRange<IPAddress>] {
+    AddressFamily.allCases.flatMap { family in
+      self[family].map {
+        IPAddress(
+          family: family, bits: $0.lowerBound)...IPAddress(
+            family: family, bits: $0.upperBound)
+      }
+    }
+  }
+
   private subscript(family: AddressFamily) -> [ClosedRange<UInt128>] {
     get { family == .ipv4 ? ipv4 : ipv6 }
     _modify {

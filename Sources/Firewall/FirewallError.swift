@@ -71,7 +71,7 @@ public struct FirewallError: Error, Sendable, Hashable {
 }
 
 extension FirewallError: CustomStringConvertible {
-  /// One line to print, then what to do, with control characters made visible.
+  /// What failed and why in one line, without the advice; control characters are made visible.
   public var description: String {
     var text = ""
     if let file {
@@ -93,7 +93,6 @@ extension FirewallError: CustomStringConvertible {
     if let standardError, !standardError.isEmpty {
       text += ": " + printable(standardError, limit: 600)
     }
-    if let advice { text += "\n  " + advice }
     return text
   }
 }

@@ -13,6 +13,9 @@ struct BlockCommand: AsyncParsableCommand {
       address that the rules admit as NEW from any port, on any interface, is never blocked, nor \
       are our own addresses, gateways, name servers and what --trust and --protect name.
 
+      With --sample only peers that both readings show are blocked, and nobody while the firewall \
+      changed in between: use it with 60s wherever no person looks on.
+
       Exit status: 0 done, 1 failed and nothing changed, 4 failed and taken back, 5 failed and \
       something is left (it says what).
       """)
@@ -42,6 +45,9 @@ struct BlockCommand: AsyncParsableCommand {
     transform: Parse.seconds)
   var verifyAfter: Double = 2
 
+  @Flag(name: .shortAndLong, help: "Print nothing when there is nothing to block.")
+  var quiet = false
+
   @OptionGroup var source: SourceOptions
   @OptionGroup var sip: EndpointOptions
   @OptionGroup var trust: TrustOptions
@@ -55,6 +61,9 @@ struct BlockCommand: AsyncParsableCommand {
   func validate() throws {
     if apply, source.folder != nil {
       throw ValidationError("--apply changes this host; it cannot be used with --from.")
+    }
+    if verifyAfter > 60 {
+      throw ValidationError("--verify-after takes up to 60s.")
     }
     if seconds > 0, seconds < 1 {
       throw ValidationError("--for takes whole seconds: 1s or more, or 0 for no end.")
@@ -71,28 +80,40 @@ struct BlockCommand: AsyncParsableCommand {
       for problem in audit.problems {
         Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
       }
-      let isRefused = !plan.obstacles.isEmpty || (plan.isEmpty && !addresses.isEmpty)
+      // Somebody should be blocked and is not.
+      let isRefused =
+        !plan.obstacles.isEmpty
+        || plan.isEmpty && (!addresses.isEmpty || plan.omissions.contains { !$0.isOnRequest })
       if apply, !audit.isComplete {
         throw SIPLeakError(
           .unchanged, "nothing is blocked on a partial reading",
           advice: "See above what could not be read; nothing was changed.")
       }
       guard apply, !plan.isEmpty else {
-        try show(plan, observation)
+        let isIdle = plan.isEmpty && plan.obstacles.isEmpty && addresses.isEmpty
+        if !(quiet && isIdle) { try show(plan, observation) }
         return isRefused ? 1 : 0
       }
       return try await enforce(plan, observation, policy)
     }
   }
 
+  /// This command with every option that matters to what is blocked.
+  private var command: String {
+    var words = ["sipleak", "block"] + addresses.map(\.description)
+    if place != .raw { words += ["--where", place.rawValue] }
+    if seconds != 86400 { words += ["--for", "\(Int(seconds))s"] }
+    words += trust.trusted.flatMap { ["--trust", $0.description] }
+    words += trust.protected.flatMap { ["--protect", $0.description] }
+    if let interval = source.interval { words += ["--sample", "\(interval)s"] }
+    return words.joined(separator: " ") + sip.endpoints.options
+  }
+
   private func show(_ plan: BlockPlan, _ observation: Observation) throws {
     switch format {
     case .json: Console.print(try PlanJSON(plan, time: observation.sample.time).line())
     case .text:
-      let names = addresses.map(\.description)
-      let words =
-        ["sipleak", "block"] + names + (place == .raw ? [] : ["--where", place.rawValue])
-      Console.print(PlanText.text(plan, command: (words + ["--apply"]).joined(separator: " ")))
+      Console.print(PlanText.text(plan, command: command + " --apply", isApplying: apply))
     }
   }
 

@@ -199,7 +199,19 @@ import Testing
         #"{"flowtable": {"family": "inet", "name": "ft", "table": "x", "handle": 1, "hook": "ingress", "prio": 0, "dev": "lo"}}"#,
         chain("inet", "x", "f", hook: "forward"),
         rule("inet", "x", "f", #"{"flow": {"op": "add", "flowtable": "@ft"}}"#),
-      ], ["both inet x/f [\"forward\"]", "both inet x/ft [\"ingress\"]"]),
+      ], ["both inet x/f [\"forward\"]", "both inet x/ft [\"forward\"]"]),
+    Case(
+      "a chain that accepts all before it drops",
+      [
+        chain("inet", "x", "f", hook: "input"), rule("inet", "x", "f", counter, accept),
+        rule("inet", "x", "f", drop),
+      ], []),
+    Case(
+      "a filter after routing, which forwarded packets meet",
+      [
+        chain("inet", "x", "f", hook: "postrouting", priority: 0),
+        rule("inet", "x", "f", ports, drop),
+      ], ["both inet x/f [\"postrouting\"]"]),
     Case(
       "a statement of the future",
       [

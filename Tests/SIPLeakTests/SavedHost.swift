@@ -29,6 +29,8 @@ struct SavedHost {
 
   var rules = SavedHost.rules
   var rules6: String?
+  /// What `nft -j list ruleset` printed.
+  var native: String?
   var sets = ""
   var flows: [Flow] = []
   var network = NetworkFacts(
@@ -69,6 +71,7 @@ struct SavedHost {
     var files: [String: [UInt8]] = [
       "ipv4.nft.save": Array(rules.utf8), "sets.save": Array(sets.utf8),
     ]
+    if let native { files["nft.json"] = Array(native.utf8) }
     if let rules6 { files["ipv6.nft.save"] = Array(rules6.utf8) }
     return try FirewallHost.reading(files: files)
   }

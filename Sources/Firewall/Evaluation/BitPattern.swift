@@ -41,3 +41,26 @@ struct BitPattern: Sendable, Hashable {
     BitPattern(value: value, known: known & other.known & ~(value ^ other.value))
   }
 }
+
+/// What the `u32` match computes with bytes that may not be known.
+extension BitPattern {
+  static let unknownByte = BitPattern(value: 0, known: ~0xff)
+
+  func shiftedLeft(_ count: UInt32) -> BitPattern {
+    // The kernel shifts as the processor does; counts of 32 and more are not predicted.
+    guard count < 32 else { return .anything }
+    return BitPattern(value: value << count, known: known << count | ((1 << count) - 1))
+  }
+
+  func shiftedRight(_ count: UInt32) -> BitPattern {
+    guard count < 32 else { return .anything }
+    return BitPattern(value: value >> count, known: known >> count | ~(UInt32.max >> count))
+  }
+
+  func masked(_ mask: UInt32) -> BitPattern {
+    BitPattern(value: value & mask, known: known | ~mask)
+  }
+
+  /// The number, if every bit is known.
+  var exact: UInt32? { known == .max ? value : nil }
+}

@@ -14,9 +14,9 @@ public enum PacketPath: String, Sendable, Hashable, Codable {
 /// collect every possible outcome. All rules are compiled once when the evaluation is made; it can
 /// then be shared between threads and asked any number of times.
 public struct Evaluation: Sendable {
-  private let rulesets: [CompiledRuleset]
+  let rulesets: [CompiledRuleset]
   private let unseen: [UnseenFilter]
-  private let host: HostFacts
+  let host: HostFacts
 
   /// Prepares the rules and sets of a snapshot.
   ///
@@ -45,6 +45,13 @@ public struct Evaluation: Sendable {
       localAddresses: snapshot.localAddresses.map(Set.init), time: snapshot.time)
   }
 
+  /// The same host with some conditions replaced.
+  init(_ other: Evaluation, rulesets: [CompiledRuleset]) {
+    self.rulesets = rulesets
+    unseen = other.unseen
+    host = other.host
+  }
+
   /// Walks a packet through every table it would pass, of both backends.
   ///
   /// A NEW packet meets the nat table; a held one is delivered as ``Packet/delivered`` says.
@@ -55,19 +62,31 @@ public struct Evaluation: Sendable {
   ///   - path: Where it goes after routing.
   /// - Returns: Every possible outcome, with the rules met on the way.
   public func walk(_ packet: Packet, to path: PacketPath) -> Walk {
+    walk(packet, to: path, guide: nil)
+  }
+
+  /// The walk with a guide past rules that do not matter, and a change of the packet before the
+  /// first rule.
+  func walk(
+    _ packet: Packet, to path: PacketPath, guide: WalkGuide?,
+    preparing prepare: ((inout Variant) -> Void)? = nil
+  ) -> Walk {
     var walker = Walker(rulesets, Situation(packet, path: path, host: host))
+    walker.guide = guide
+    if let prepare { walker.updateVariants(prepare) }
     let isEvaluated = Self.meetsNAT(packet)
     for point in PacketPath.beforeRouting {
       pass(point, packet, &walker, meetsNAT: isEvaluated)
     }
     if !isEvaluated, let delivered = packet.delivered {
-      walker.updateVariants { $0.deliver(to: delivered) }
+      let situation = walker.situation
+      walker.updateVariants { situation.deliver(&$0, to: delivered) }
     }
-    let translation = isEvaluated ? Self.translation(of: packet, walker.live) : .asAsked
+    let translation = Self.translation(of: packet, walker.live)
     for point in path.afterRouting {
       pass(point, packet, &walker, meetsNAT: isEvaluated)
     }
-    return walker.finished(unseen: unseenReasons(packet.family, path), translation: translation)
+    return walker.finished(unseen: unseenReasons(walker), translation: translation)
   }
 
   /// Whether one rule's conditions hold for a packet; its target is not looked at.
@@ -93,7 +112,7 @@ public struct Evaluation: Sendable {
     let isEarly = reference.table == "nat" || reference.chain == "PREROUTING"
     situation.stage = reference.table == "raw" ? .raw : isEarly ? .prerouting : .delivery
     if situation.stage == .delivery, let delivered = packet.delivered {
-      variant.deliver(to: delivered)
+      situation.deliver(&variant, to: delivered)
     }
     if packet.connection.state == .established || packet.connection.state == .related {
       variant.zone = packet.connection.zone ?? 0
@@ -159,6 +178,11 @@ public struct Evaluation: Sendable {
     if point.isNAT, !meetsNAT, !walker.mayBeAnotherFlow { return }
     walker.enter(point.stage)
     let situation = walker.situation
+    let isAlone =
+      !point.isNAT
+      || rulesets.filter {
+        $0.source.family == packet.family && $0.chain(point.chain, table: point.table) != nil
+      }.count == 1
     let isTracked =
       !point.isNAT
       || rulesets.contains { $0.source.family == packet.family && $0.tracksConnections }
@@ -166,7 +190,7 @@ public struct Evaluation: Sendable {
       guard !walker.isOver else { return }
       guard let chain = ruleset.chain(point.chain, table: point.table) else { continue }
       let doubt = doubt(ruleset.source, point)
-      walker.walk(index, chain: chain, isDoubtful: doubt) { variant in
+      walker.walk(index, chain: chain, isDoubtful: doubt, isAlone: isAlone) { variant in
         guard point.isNAT else { return true }
         if !meetsNAT { return situation.isOfAnotherFlow(variant) ? nil : false }
         // Untracked packets never meet the nat table. Something that is not in these rulesets may
@@ -175,10 +199,9 @@ public struct Evaluation: Sendable {
         switch variant.tracking {
         case .untracked: return false
         case .uncertain: return nil
-        // Another backend's nat table may have translated it already.
+        // Whichever backend's nat table came first may have decided already.
         case .ordinary, .template:
-          return point.stage != .prerouting || variant.isTranslated == false
-            ? true : variant.isTranslated.map { !$0 }
+          return point.stage == .prerouting && variant.hasMetTranslation ? nil : true
         }
       }
     }
@@ -214,11 +237,15 @@ public struct Evaluation: Sendable {
     return .elsewhere(ends.count == 1 ? ends.first ?? nil : nil)
   }
 
-  /// Filters that are not in the rulesets and see this packet.
-  private func unseenReasons(_ family: AddressFamily, _ path: PacketPath) -> [UnknownReason] {
-    unseen.filter { filter in
-      (filter.family == nil || filter.family == family)
-        && (filter.hooks.isEmpty || !path.hooks.isDisjoint(with: filter.hooks))
+  /// Filters that are not in the rulesets and may touch this packet.
+  private func unseenReasons(_ walker: Walker) -> [UnknownReason] {
+    guard !unseen.isEmpty else { return [] }
+    let situation = walker.situation
+    let view = PacketView(situation, walker.live)
+    return unseen.filter { filter in
+      (filter.family == nil || filter.family == view.family)
+        && (filter.hooks.isEmpty || !situation.path.hooks.isDisjoint(with: filter.hooks))
+        && filter.mayTouch(view)
     }.map { filter in
       let chain = filter.chain.map { " chain \($0)" } ?? ""
       return UnknownReason(
@@ -229,12 +256,9 @@ public struct Evaluation: Sendable {
   /// Why the printed rules of a base chain may not be those in force (facts D9), or `nil`.
   private func doubt(_ ruleset: Ruleset, _ point: HookPoint) -> String? {
     unseen.first { filter in
-      let words = filter.table.split(separator: " ")
-      return filter.backend == ruleset.backend
+      filter.isMisprint && filter.backend == ruleset.backend && filter.table == point.table
         && (filter.family == nil || filter.family == ruleset.family)
-        && words.last.map(String.init) == point.table
-        && (words.count == 1 || words[0] == (ruleset.family == .ipv4 ? "ip" : "ip6"))
-        && (filter.chain == nil || ruleset.table(point.table)?.chain(filter.chain ?? "") != nil)
+        && (filter.hooks.isEmpty || filter.hooks.contains(point.chain.lowercased()))
     }.map { "\($0.backend.rawValue) table \($0.table) is not as printed: \($0.why)" }
   }
 

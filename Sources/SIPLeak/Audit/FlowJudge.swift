@@ -7,9 +7,9 @@ import HostNetwork
 struct FlowJudge {
   let observation: Observation
   let policy: AuditPolicy
-  let evaluation: Evaluation
+  var evaluation: RepeatedEvaluation
   /// The same rules whatever timed sets hold and whatever the hour.
-  private let timeless: Evaluation
+  private var timeless: RepeatedEvaluation
   let comparison: SampleComparison?
   let localAddresses: Set<IPAddress>
   private let routes: [RouteQuestion: Route]
@@ -31,8 +31,9 @@ struct FlowJudge {
   init(_ observation: Observation, policy: AuditPolicy) {
     self.observation = observation
     self.policy = policy
-    evaluation = Evaluation(observation.sample.firewall.snapshot)
-    timeless = Evaluation(observation.sample.firewall.snapshot.atAnyTime)
+    let snapshot = observation.sample.firewall.snapshot
+    evaluation = RepeatedEvaluation(Evaluation(snapshot))
+    timeless = RepeatedEvaluation(Evaluation(snapshot.atAnyTime))
     comparison = observation.earlier.map {
       SampleComparison(before: $0, after: observation.sample)
     }

@@ -50,15 +50,74 @@ public struct Verification: Sendable {
     return Verification(plan, before: before, now: now, policy: policy)
   }
 
-  /// Judges what was read after an apply.
-  ///
-  /// Pure.
+  /// Whether the block has to be taken back: it does not hold, or it cuts somebody who may come in.
+  public private(set) var mustBeTakenBack = false
+
+  /// Judges what was read after an apply; pure.
   init(_ plan: BlockPlan, before: Observation, now: Observation, policy: AuditPolicy) {
     lines = []
     let was = Evaluation(before.sample.firewall.snapshot)
     let rules = Evaluation(now.sample.firewall.snapshot)
     for entry in plan.entries { check(entry, plan: plan, before: before, now: now, rules: rules) }
+    checkAdmission(plan, now: now, policy: policy)
     checkOthers(plan, before: before, was: was, rules: rules)
+    checkMembers(plan, before: before, was: was, rules: rules)
+    mustBeTakenBack = lines.contains { $0.answer == .failed }
+    // A partial reading proves nothing gone.
+    for problem in now.problems {
+      lines.append(Line(answer: .notYetSeen, text: "not read: \(problem)"))
+    }
+  }
+
+  /// The first planned peer whose packets the rules do not certainly refuse, or `nil`.
+  static func firstNotRefused(
+    _ plan: BlockPlan, before: Observation, now: Observation
+  ) -> IPAddress? {
+    let rules = Evaluation(now.sample.firewall.snapshot)
+    return plan.entries.first { entry in
+      packets(of: entry, plan: plan, in: before).contains { packet, path in
+        let walk = rules.walk(packet, to: path)
+        return !(walk.isCertain && walk.verdict.isRefused)
+      }
+    }?.address
+  }
+
+  /// A peer that the rules underneath admit now was blocked on a half-loaded firewall.
+  private mutating func checkAdmission(
+    _ plan: BlockPlan, now: Observation, policy: AuditPolicy
+  ) {
+    var blockability = Blockability(now, policy: policy)
+    for entry in plan.entries {
+      guard let local = now.localAddress(entry.address.family),
+        let why = blockability.answer(
+          for: entry.address, wire: Endpoint(local, entry.port), cause: .hostOpened)
+      else { continue }
+      lines.append(Line(answer: .failed, text: "\(entry.address) may come in now: \(why)"))
+    }
+  }
+
+  /// Whoever was blocked before still is.
+  private mutating func checkMembers(
+    _ plan: BlockPlan, before: Observation, was: Evaluation, rules: Evaluation
+  ) {
+    let planned = Set(plan.entries.map(\.element))
+    for family in AddressFamily.allCases {
+      guard let local = before.localAddress(family) else { continue }
+      for member in before.sample.firewall.snapshot.ownSet(family)?.entries ?? []
+      where !planned.contains(member.element) {
+        guard let block = OwnObjects.parse(member.element) else { continue }
+        let packet = Packet(
+          transport: block.transport, source: block.address, destination: local, sourcePort: nil,
+          destinationPort: block.port, inInterface: nil,
+          connection: ConnectionFacts(state: .established, direction: .original))
+        let first = was.walk(packet, to: .input)
+        guard first.isCertain, first.verdict.isRefused else { continue }
+        let second = rules.walk(packet, to: .input)
+        if !(second.isCertain && second.verdict.isRefused) {
+          lines.append(Line(answer: .failed, text: "\(block.address) was blocked and is not now"))
+        }
+      }
+    }
   }
 
   private mutating func check(
@@ -87,7 +146,8 @@ public struct Verification: Sendable {
       lines.append(
         Line(
           answer: .verified,
-          text: "\(entry.address): its packets are refused \(place), flow gone\(count)"))
+          text: "\(entry.address): its packets are refused \(place), "
+            + (plan.deletions.isEmpty ? "no flow" : "flow gone") + count))
     } else if plan.request.place == .beforeStateRule {
       lines.append(
         Line(
@@ -124,7 +184,7 @@ public struct Verification: Sendable {
         (
           Packet(
             transport: entry.transport, source: entry.address, destination: local.address,
-            sourcePort: nil, destinationPort: entry.port, inInterface: local.interface,
+            sourcePort: nil, destinationPort: entry.port, inInterface: nil,
             connection: .new), .input
         ))
     }

@@ -1,5 +1,6 @@
 import Addressing
 import Conntrack
+import Dispatch
 import Firewall
 import FoundationEssentials
 import Glibc
@@ -52,7 +53,7 @@ private struct HostReader {
       families: AddressFamily.allCases, transports: endpoints.transports, ports: endpoints.ports)
     let namespace = access.namespace
     let tools = access.tools
-    async let dumping = Self.dump(query, namespace)
+    async let dumping = Self.dumpAside(query, namespace)
     async let reading = Self.firewall(tools)
     let dump = try await dumping.get()
     let firewall = try await reading.get()
@@ -66,9 +67,21 @@ private struct HostReader {
     for text in texts where !problems.contains(text) { problems.append(text) }
   }
 
-  private static func dump(
+  /// The dump on a thread of its own: it waits in the kernel, and would hold up the tools' output on
+  /// a machine with few cores.
+  private static func dumpAside(
     _ query: FlowQuery, _ namespace: NetworkNamespace
   ) async -> Result<FlowDump, SIPLeakError> {
+    await withCheckedContinuation { continuation in
+      DispatchQueue.global().async { @Sendable in
+        continuation.resume(returning: dump(query, namespace))
+      }
+    }
+  }
+
+  private static func dump(
+    _ query: FlowQuery, _ namespace: NetworkNamespace
+  ) -> Result<FlowDump, SIPLeakError> {
     do throws(ConntrackError) {
       return .success(try FlowTable.dump(query, in: namespace))
     } catch {
@@ -111,6 +124,9 @@ private struct HostReader {
     }
     network.interfaces = read("the interfaces", []) { try HostNetwork.interfaces(in: namespace) }
     network.gateways = read("the routes", []) { try HostNetwork.gateways(in: namespace) }
+    network.routedPrefixes = read("where the routes lead", nil) {
+      try HostNetwork.routedPrefixes(in: namespace)
+    }
     network.resolvers = HostNetwork.resolvers()
     let likely = endpoints.ports.union([5060, 5061, 5062, 5080, 5160, 5161])
     network.listeners = read("the listening sockets", []) {
@@ -127,7 +143,7 @@ private struct HostReader {
     let count = try? FlowTable.count(in: namespace)
     var sample = sample
     sample.firewall.snapshot.localAddresses = network.addresses.map(\.address)
-    sample.firewall.snapshot.time = Int64(sample.time)
+    sample.firewall.snapshot.time = sample.wholeSeconds
     return Observation(
       host: HostIdentity(name: Self.name.host, kernel: Self.name.kernel, flowCount: count),
       endpoints: endpoints, network: network, settings: settings, expectations: expectations,
@@ -140,6 +156,13 @@ private struct HostReader {
   ) -> [NetworkFacts.PeerRoute] {
     let local = Set(own.map(\.address))
     var asked: Set<[IPAddress]> = []
+    var lookup: RouteLookup
+    do throws(HostNetworkError) {
+      lookup = try RouteLookup(in: access.namespace)
+    } catch {
+      note(["the routes to the peers: \(error)"])
+      return []
+    }
     var result: [NetworkFacts.PeerRoute] = []
     for flow in flows {
       guard
@@ -149,8 +172,7 @@ private struct HostReader {
       else { continue }
       // From an address that is not ours (a forward's inside) the kernel refuses the question.
       let from = local.contains(sides.wire.address) ? sides.wire.address : nil
-      let route = try? HostNetwork.route(
-        to: sides.peer.address, from: from, mark: flow.mark, in: access.namespace)
+      let route = try? lookup.route(to: sides.peer.address, from: from, mark: flow.mark)
       result.append(
         NetworkFacts.PeerRoute(peer: sides.peer.address, local: sides.wire.address, route: route))
     }

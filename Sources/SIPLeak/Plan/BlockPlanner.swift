@@ -25,11 +25,15 @@ extension BlockPlan {
     obstacles = []
 
     choose(audit: audit, observation: observation, policy: policy)
-    guard !entries.isEmpty else { return }
+    if let stability = Stability(observation, policy: policy) { keepStable(stability) }
     let snapshot = observation.sample.firewall.snapshot
+    guard !entries.isEmpty else {
+      if obstacles.isEmpty { rules = Placement(renewing: snapshot).rules }
+      return
+    }
     let placement = Placement(request.place, snapshot: snapshot, audit: audit, entries: entries)
     rules = placement.rules
-    obstacles = placement.obstacles
+    obstacles += placement.obstacles
     obstacles += families.compactMap { Self.setObstacle($0, snapshot) }
     guard obstacles.isEmpty else {
       entries = []
@@ -47,11 +51,15 @@ extension BlockPlan {
     var omitted: Set<IPAddress> = []
     func isNamed(_ address: IPAddress) -> Bool { named.contains(address) }
 
+    let own = Set(observation.network.addresses.map(\.address))
     for finding in audit.findings {
       guard let peer = finding.peer else { continue }
       if !named.isEmpty, !isNamed(peer.address) { continue }
       let wanted = finding.level == .leak || isNamed(peer.address)
-      if let why = finding.notBlockableBecause {
+      // What an inner host sends never passes OUTPUT, so it would open the flow again (facts C13).
+      let isForwarded = request.place == .raw && !own.contains(finding.delivered.address)
+      let forwarded = "it is forwarded; only --where before-state-rule holds it"
+      if let why = finding.notBlockableBecause ?? (isForwarded ? forwarded : nil) {
         guard omitted.insert(peer.address).inserted else { continue }
         omissions.append(Omission(address: peer.address, why: why, isOnRequest: false))
       } else if !wanted {
@@ -82,15 +90,37 @@ extension BlockPlan {
     entries = entries.filter { seen.insert($0.element).inserted }
   }
 
+  /// With two readings, only what both show and while nothing changed is blocked.
+  private mutating func keepStable(_ stability: Stability) {
+    if let objection = stability.objection, !entries.isEmpty {
+      obstacles.append(objection)
+      entries = []
+      return
+    }
+    for entry in entries where !stability.sawBefore(entry.address) && entry.reason != "named" {
+      omissions.append(
+        Omission(
+          address: entry.address, why: "only in the second of two readings", isOnRequest: false))
+    }
+    let fresh = Set(omissions.map(\.address))
+    entries.removeAll { fresh.contains($0.address) }
+  }
+
   /// Plans a block of an address that has no finding: from every SIP port, after the same checks.
   private mutating func nameWithoutFlow(
     _ address: IPAddress, observation: Observation, blockability: inout Blockability
   ) {
     let port = observation.endpoints.ports.min() ?? 5060
-    let local =
-      observation.network.addresses.first {
-        $0.address.family == address.family && !$0.address.isLoopback
-      }?.address ?? address
+    let own = observation.network.addresses.first {
+      $0.address.family == address.family && !$0.address.isLoopback
+    }
+    guard let local = own?.address else {
+      let family = address.family == .ipv4 ? "IPv4" : "IPv6"
+      omissions.append(
+        Omission(
+          address: address, why: "this host has no \(family) address", isOnRequest: false))
+      return
+    }
     if let why = blockability.answer(
       for: address, wire: Endpoint(local, port), cause: .hostOpened)
     {
@@ -114,11 +144,9 @@ extension BlockPlan {
       return "the sets cannot be read; is ipset installed? apt-get install ipset"
     }
     guard let set = snapshot.ownSet(family) else { return nil }
-    if set.type != OwnObjects.setType || set.family != family {
-      return "a set named \(set.name) exists with another type (\(set.type)); it is not ours"
-    }
-    if !set.createOptions.contains("timeout") || !set.createOptions.contains("comment") {
-      return "a set named \(set.name) exists without timeouts or comments; it is not ours"
+    guard OwnObjects.owns(set) else {
+      return "a set named \(set.name) exists that sipleak did not make "
+        + "(\(set.type) \(set.createOptions.joined(separator: " ")))"
     }
     return nil
   }

@@ -5,6 +5,7 @@ import Addressing
 /// What is not understood becomes a condition that is never decided and says which match it is.
 struct ConditionCompiler {
   let family: AddressFamily
+  let backend: Backend
   let sets: SetTables
 
   func conditions(of rule: Rule) -> [Condition] {

@@ -4,6 +4,8 @@ extension ConditionCompiler {
   /// `-m tcp`.
   func compileTCP(_ options: [Option]) -> [Condition]? {
     var result: [Condition] = [.transport(IPProtocol.tcp.rawValue, isInverted: false)]
+    let (options, both) = withoutAmbiguousPorts(options)
+    if let both { result.append(both) }
     for option in options {
       if let port = port(option) {
         result.append(port)
@@ -52,6 +54,8 @@ extension ConditionCompiler {
   /// `-m udp` and `-m udplite`.
   func compileDatagram(_ transport: IPProtocol, _ options: [Option]) -> [Condition]? {
     var result: [Condition] = [.transport(transport.rawValue, isInverted: false)]
+    let (options, both) = withoutAmbiguousPorts(options)
+    if let both { result.append(both) }
     for option in options {
       guard let port = port(option) else { return nil }
       result.append(port)
@@ -100,6 +104,25 @@ extension ConditionCompiler {
     return isSource
       ? .sourcePort(low, high, isInverted: option.isInverted)
       : .destinationPort(low, high, isInverted: option.isInverted)
+  }
+
+  /// Takes out `! --sport A ! --dport B`, which iptables-nft 1.8.9 loads as "not both of them".
+  private func withoutAmbiguousPorts(_ options: [Option]) -> ([Option], Condition?) {
+    guard backend == .nft else { return (options, nil) }
+    var source: UInt16?
+    var destination: UInt16?
+    for option in options where option.isInverted {
+      switch port(option) {
+      case .sourcePort(let low, let high, _) where low == high: source = low
+      case .destinationPort(let low, let high, _) where low == high: destination = low
+      default: break
+      }
+    }
+    guard let source, let destination else { return (options, nil) }
+    return (
+      options.filter { port($0) == nil },
+      .other(AmbiguousPorts(source: source, destination: destination))
+    )
   }
 
   /// A range whose low end is above its high one is kept as it is: it never matches.
@@ -201,5 +224,30 @@ struct PortList: MatchCondition {
     situation.packet.sourcePort == nil && place != .destination
       ? Missing(.fact, "the source port is not known")
       : Missing(.fact, "the destination port is not known")
+  }
+}
+
+/// `! --sport A ! --dport B` of the nft backend.
+///
+/// Seen on the kernel: iptables-nft 1.8.9 compares both ports at once, so that the rule matches
+/// unless both are those named, and prints it as if each were compared alone.
+struct AmbiguousPorts: MatchCondition {
+  var source: UInt16
+  var destination: UInt16
+
+  func truth(_ situation: Situation, _ variant: Variant) -> Truth {
+    let first = situation.port(situation.packet.sourcePort, source, source, false)
+    let second = situation.port(variant.port, destination, destination, false)
+    if situation.packet.isLaterFragment == true { return .no }
+    return switch (first, second) {
+    case (.no, .no): .yes
+    case (.yes, .yes): .no
+    default: .unknown
+    }
+  }
+
+  func missing(_ situation: Situation, _ variant: Variant) -> Missing {
+    Missing(
+      .fact, "two inverted ports in one rule mean different things to versions of iptables-nft")
   }
 }

@@ -108,6 +108,10 @@ struct SetLookup {
         }
         // Elements that name a bridge port are not decided.
         if table.hasBridgePorts, Self.hasBridgePort(keys, like: key) { return .unknown }
+        // Seen on the kernel: the longest network decides, although its interface is another one.
+        if table.networks.contains(SetKey(first: key.first, firstLength: firstLength)) {
+          return .missing
+        }
       }
     }
     return .missing

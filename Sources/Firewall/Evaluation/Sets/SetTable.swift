@@ -29,6 +29,8 @@ final class SetTable: Sendable {
   /// Whether every element was understood.
   let isComplete: Bool
   let portsHaveProtocol: Bool
+  /// The networks of a `hash:net,iface`, whatever their interface.
+  let networks: Set<SetKey>
   /// Whether an element of `hash:net,iface` names a bridge port.
   let hasBridgePorts: Bool
 
@@ -59,6 +61,7 @@ final class SetTable: Sendable {
       content = isList ? .list(set.entries.map(\.element)) : .unsupported
       firstLengths = []
       secondLengths = []
+      networks = []
       isComplete = isList
       return
     }
@@ -92,6 +95,9 @@ final class SetTable: Sendable {
     self.isComplete = isComplete
     firstLengths = Set(keys.keys.map(\.firstLength)).sorted(by: >)
     secondLengths = Set(keys.keys.map(\.secondLength)).sorted(by: >)
+    networks =
+      self.dimensions.last == .interface
+      ? Set(keys.keys.map { SetKey(first: $0.first, firstLength: $0.firstLength) }) : []
   }
 
   /// The dimensions of a type, `nil` for a list of sets or an unknown type.

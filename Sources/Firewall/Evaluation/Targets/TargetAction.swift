@@ -38,8 +38,13 @@ enum TargetAction: Sendable {
 
 extension Variant {
   /// What remains known once something outside the ruleset has had the packet.
-  var afterOutside: Variant {
+  func afterOutside(mayTranslate: Bool) -> Variant {
     var result = self
+    if mayTranslate {
+      result.destination = nil
+      result.port = nil
+      result.isTranslated = nil
+    }
     result.mark = .anything
     result.connectionMark = .anything
     result.edits = [.ttl, .typeOfService, .payload]

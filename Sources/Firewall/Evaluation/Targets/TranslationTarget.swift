@@ -52,6 +52,9 @@ struct TranslationTarget: Sendable {
       if !rest.isEmpty {
         guard rest.hasPrefix(":"), readPort(String(rest.dropFirst())) else { return false }
       }
+    } else if family == .ipv6, text.hasPrefix(":"), readPort(String(text.dropFirst())) {
+      // Only a port, which no IPv6 address looks like.
+      return true
     } else if family == .ipv4, let colon = text.firstIndex(of: ":") {
       addresses = text[..<colon]
       guard readPort(String(text[text.index(after: colon)...])) else { return false }
@@ -100,6 +103,7 @@ struct TranslationTarget: Sendable {
       }
     }
     result.isTranslated = changes(from: variant, to: result)
+    result.hasMetTranslation = true
     return result
   }
 

@@ -7,6 +7,11 @@ struct HookPoint: Sendable {
   var stage: Stage
 
   var isNAT: Bool { table == "nat" }
+
+  /// The names of the kernel's hooks as iptables writes them.
+  static let baseChains: Set<String> = [
+    "PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING",
+  ]
 }
 
 extension PacketPath {
@@ -42,7 +47,7 @@ extension PacketPath {
   var hooks: Set<String> {
     switch self {
     case .input: ["ingress", "prerouting", "input"]
-    case .forward: ["ingress", "prerouting", "forward", "postrouting"]
+    case .forward: ["ingress", "prerouting", "forward", "postrouting", "egress"]
     }
   }
 }

@@ -37,21 +37,9 @@ struct Variant: Sendable, Hashable {
   var port: UInt16?
   /// Whether the nat table has changed the destination of a NEW packet; `nil`: perhaps.
   var isTranslated: Bool? = false
+  /// Whether a rule of the nat table has decided on the destination, even to leave it.
+  var hasMetTranslation = false
   var edits: Edits = []
-
-  /// Takes the destination that a held flow is translated to.
-  ///
-  /// A packet that the nat table may have translated already, because its zone is another one, may
-  /// have either.
-  mutating func deliver(to endpoint: Endpoint) {
-    guard isTranslated == false else {
-      destination = nil
-      port = nil
-      return
-    }
-    destination = endpoint.address.bits
-    port = endpoint.port
-  }
 
   /// What both have in common.
   func joined(_ other: Variant) -> Variant {
@@ -63,6 +51,7 @@ struct Variant: Sendable, Hashable {
     if destination != other.destination { result.destination = nil }
     if port != other.port { result.port = nil }
     if isTranslated != other.isTranslated { result.isTranslated = nil }
+    result.hasMetTranslation = hasMetTranslation || other.hasMetTranslation
     result.edits.formUnion(other.edits)
     return result
   }

@@ -9,7 +9,7 @@ import Addressing
 /// The stack is the walker's own, so that nesting is bounded by memory and not by the thread.
 struct Walker {
   /// Rules visited before the walk gives up: more than any kernel would bear per packet.
-  static let stepLimit = 2_000_000
+  static let stepLimit = 1_000_000
 
   /// A rule or policy (index 0) by its place.
   struct Place: Hashable {
@@ -27,11 +27,14 @@ struct Walker {
     /// Whether the packet may be elsewhere while these rules are visited.
     var isUncertain: Bool
     var isGoto: Bool
+    var cursor = WalkGuide.Cursor()
   }
 
   let rulesets: [CompiledRuleset]
   private(set) var situation: Situation
   private(set) var live: Variants
+  /// Leads past rules that certainly do not match; without it every rule is asked.
+  var guide: WalkGuide?
 
   private var hits: [(place: Place, isCertain: Bool)] = []
   private var hitIndex: [Place: Int] = [:]
@@ -74,9 +77,9 @@ struct Walker {
   }
 
   /// Walks the base chain of one ruleset with the variants that `takes` picks; `nil` stands for
-  /// those that may or may not see it.
+  /// those that may or may not see it, and nothing is certain if the chain is not alone.
   mutating func walk(
-    _ ruleset: Int, chain: Int, isDoubtful: String?, takes: (Variant) -> Bool?
+    _ ruleset: Int, chain: Int, isDoubtful: String?, isAlone: Bool, takes: (Variant) -> Bool?
   ) {
     var entering = Variants()
     var passing = Variants()
@@ -87,7 +90,7 @@ struct Walker {
     }
     guard !entering.isEmpty else { return }
     let before = outcomes.count
-    let isCertain = passing.isEmpty && !mayBeRefused
+    let isCertain = passing.isEmpty && !mayBeRefused && isAlone
     live = run(ruleset, chain, entering, isCertain: isCertain)
     live.insert(passing)
     if let isDoubtful, outcomes.count > before {
@@ -115,8 +118,31 @@ struct Walker {
     while let top = stack.indices.last {
       let chain = stack[top].chain
       let rules = compiled.chains[chain].rules
-      let position = rules.lowerBound + stack[top].next
-      guard position < rules.upperBound, !stack[top].live.isEmpty else {
+      let isLive = !stack[top].live.isEmpty
+      let start = rules.lowerBound + stack[top].next
+      var position = start
+      if let guide, isLive {
+        position =
+          rules.lowerBound
+          + guide.next(
+            ruleset, chain, from: stack[top].next, stack[top].live, &stack[top].cursor,
+            count: rules.count)
+      } else {
+        while isLive, position < rules.upperBound,
+          compiled.guards[position].rejects(
+            source: situation.source, transport: situation.transport)
+        {
+          position += 1
+        }
+      }
+      stack[top].next += position - start
+      // Rules passed over count too, so that a walk gives up at one place with a guide and without.
+      steps += position - start
+      guard steps <= Self.stepLimit else {
+        giveUp()
+        return Variants()
+      }
+      guard isLive, position < rules.upperBound else {
         var frame = stack.removeLast()
         active.remove(frame.chain)
         frame.live.insert(frame.returned)
@@ -194,11 +220,12 @@ struct Walker {
         isLastRefused = false
       case .outside(let why), .unrecognized(let why):
         outsiders.append(place)
+        let isNAT = tableName(ruleset, base) == "nat"
         let isOutside = if case .outside = rule.action { true } else { false }
         reasons.append((Missing(isOutside ? .outside : .unrecognized, why), place))
         var live = rest
         for variant in matched.list {
-          let after = variant.afterOutside
+          let after = variant.afterOutside(mayTranslate: isNAT)
           accepted.insert(after)
           if !isOutside {
             live.insert(variant)

@@ -1,0 +1,55 @@
+import Addressing
+import Firewall
+
+/// Whether a firewall stood still between two readings, and which findings were there both times.
+///
+/// A half-loaded firewall makes every trunk look like a leak: the state rule stands, the allow rules
+/// do not yet. So what two readings show, and only while no rule and no set changed between them, is
+/// what may be blocked unattended.
+struct Stability {
+  /// Why the two readings cannot be trusted together, or `nil`.
+  let objection: String?
+  private let peersBefore: Set<IPAddress>
+
+  /// Compares the readings of an observation; with one reading there is nothing to compare.
+  init?(_ observation: Observation, policy: AuditPolicy) {
+    guard let earlier = observation.earlier else { return nil }
+    var past = observation
+    past.sample = earlier
+    past.earlier = nil
+    objection =
+      Self.isSame(earlier.firewall.snapshot, observation.sample.firewall.snapshot)
+      ? nil : "the firewall changed between the two readings; wait until it has stood still"
+    peersBefore = Set(Audit(past, policy: policy).findings.compactMap(\.peer?.address))
+  }
+
+  /// Whether a peer was found in the first reading too.
+  func sawBefore(_ peer: IPAddress) -> Bool { peersBefore.contains(peer) }
+
+  /// Whether two readings of a firewall decide alike, whatever they have counted.
+  static func isSame(_ first: FirewallSnapshot, _ second: FirewallSnapshot) -> Bool {
+    shape(first) == shape(second)
+  }
+
+  /// Everything of a firewall that decides, without what only counts or runs down.
+  private static func shape(_ snapshot: FirewallSnapshot) -> [[UInt8]] {
+    var lines: [[UInt8]] = []
+    for ruleset in snapshot.rulesets {
+      for table in ruleset.tables {
+        for chain in table.chains {
+          let name = [ruleset.backend.rawValue, ruleset.family.rawValue, table.name, chain.name]
+          lines.append(Array((name + [chain.policy ?? "-"]).joined(separator: " ").utf8))
+          lines += chain.rules.map(\.bytes)
+        }
+      }
+    }
+    for set in snapshot.sets ?? [] {
+      lines.append(Array("\(set.name) \(set.type)".utf8))
+      // The kernel's hash order is not stable.
+      lines += set.entries.map { Array("\($0.element) \($0.isException)".utf8) }
+        .sorted { $0.lexicographicallyPrecedes($1) }
+    }
+    lines += snapshot.unseen.map { Array("\($0.backend) \($0.table) \($0.chain ?? "")".utf8) }
+    return lines
+  }
+}
