@@ -99,7 +99,10 @@ public struct Evaluation: Sendable {
     if !isEvaluated, let delivered = packet.delivered {
       walker.updateVariants { $0.deliver(to: delivered) }
     }
-    let translation = isEvaluated ? Self.translation(of: packet, walker.live) : .asAsked
+    // A held packet that a rule sends to another zone may begin a flow there, and be translated.
+    let translation =
+      isEvaluated || walker.mayBeAnotherFlow
+      ? Self.translation(of: packet, walker.live) : .asAsked
     for point in path.afterRouting {
       pass(
         point, packet, &walker, meetsNAT: isEvaluated,
