@@ -28,17 +28,20 @@ extension Kernel {
       }
     }
 
-    private static func number(_ name: String) -> UInt64? {
+    private static func number(_ name: String) throws -> UInt64? {
       guard let text = unsafe getenv(name) else { return nil }
-      return unsafe UInt64(String(cString: text))
+      let string = unsafe String(cString: text)
+      // Its type has to stand here: for an optional result nothing would be required.
+      let number: UInt64 = try #require(UInt64(string), "\(name) is no number: \(string)")
+      return number
     }
 
     @Test(
       "the rules a packet meets and its fate are those the walk says, in random firewalls of both backends and families"
     )
     func randomFirewalls() async throws {
-      let seconds = Self.number("SIPLEAK_KERNEL_FUZZ_SECONDS")
-      let first = Self.number("SIPLEAK_KERNEL_FUZZ_SEED") ?? 1
+      let seconds = try Self.number("SIPLEAK_KERNEL_FUZZ_SECONDS")
+      let first = try Self.number("SIPLEAK_KERNEL_FUZZ_SEED") ?? 1
       let fixed: UInt64 = 40
       let begin = ContinuousClock.now
       var tally = Tally()

@@ -100,6 +100,8 @@ public struct Evaluation: Sendable {
       let situation = walker.situation
       walker.updateVariants { situation.deliver(&$0, to: delivered) }
     }
+    // A held packet that a rule sends to another zone may begin a flow there, and be translated; one
+    // that is kept away from tracking arrives as on the wire.
     let translation = Self.translation(of: packet, walker.live)
     for point in path.afterRouting {
       pass(

@@ -116,6 +116,8 @@ struct CompiledRuleset: Sendable {
   }
 
   /// Whether loading the rule turns tracking on for its family (facts A1, A1c).
+  ///
+  /// `CT --notrack` alone asks for nothing that would.
   private static func tracks(_ rule: Rule, _ conditions: [Condition]) -> Bool {
     let targets = [
       "CT", "CONNMARK", "DNAT", "SNAT", "MASQUERADE", "REDIRECT", "NETMAP", "SYNPROXY",
@@ -125,7 +127,9 @@ struct CompiledRuleset: Sendable {
       || rule.matches.contains {
         ["connlimit", "connlabel", "state", "conntrack"].contains($0.name)
       }
-      || rule.target.map { targets.contains($0.name) } == true
+      || rule.target.map { target in
+        targets.contains(target.name) && !target.options.contains { $0.name == "--notrack" }
+      } == true
   }
 
   /// The place of a chain.
