@@ -1,0 +1,95 @@
+import Addressing
+import Firewall
+
+extension Enforcement {
+  /// Takes back what a removal plan names.
+  ///
+  /// - Parameters:
+  ///   - plan: What to remove.
+  ///   - report: Called with each step as it is done.
+  /// - Throws: ``SIPLeakError`` when something of ours is still there.
+  public func apply(
+    _ plan: RemovalPlan, report: @Sendable (Step) -> Void
+  ) async throws(SIPLeakError) {
+    let lock = try RunLock.take()
+    var done = 0
+    for rules in plan.rules {
+      do throws(FirewallError) {
+        try await FirewallHost.restore(
+          Array(rules.text.utf8), backend: rules.backend, family: rules.family, testOnly: false,
+          waitSeconds: 5, access.tools)
+        done += 1
+        report(
+          Step(name: "removed", text: "our rules in \(rules.family.rawValue) \(rules.table)"))
+      } catch {
+        throw SIPLeakError(
+          done == 0 ? .unchanged : .notUndone, "our rules could not be removed: \(error)",
+          advice: error.advice ?? "", detail: error.standardError ?? "")
+      }
+    }
+    await removeTables(plan.tables)
+    if !plan.setText.isEmpty {
+      do throws(FirewallError) {
+        try await FirewallHost.restoreSets(Array(plan.setText.utf8), access.tools)
+        for element in plan.elements { report(Step(name: "unblocked", text: element)) }
+        if plan.request == .purge { report(Step(name: "removed", text: "our sets")) }
+      } catch {
+        throw SIPLeakError(
+          done == 0 ? .unchanged : .notUndone, "our sets could not be changed: \(error)",
+          advice: "Does another rule use them? \(error.advice ?? "")",
+          detail: error.standardError ?? "")
+      }
+    }
+    _ = consume lock
+  }
+
+  /// Removes the tables that were not there before us, where nobody has put anything into them.
+  ///
+  /// An empty table decides nothing, so one that stays is no failure.
+  func removeTables(_ tables: [RemovalPlan.MadeTable]) async {
+    guard !tables.isEmpty else { return }
+    do throws(FirewallError) {
+      let snapshot = try await FirewallHost.snapshot(access.tools).snapshot
+      for made in tables where made.backend == .nft {
+        guard
+          let table = snapshot.rulesets.first(where: {
+            $0.backend == made.backend && $0.family == made.family
+          })?.table(made.name)
+        else { continue }
+        _ = try await FirewallHost.removeEmptyTable(table, family: made.family, access.tools)
+      }
+    } catch {
+      return
+    }
+  }
+}
+
+extension RemovalPlan {
+  /// Plans a removal on a running host.
+  ///
+  /// - Parameters:
+  ///   - request: What to take back.
+  ///   - access: Which namespace.
+  /// - Returns: The plan.
+  /// - Throws: ``SIPLeakError`` when the firewall cannot be read.
+  public static func live(
+    _ request: Request, access: HostAccess = HostAccess()
+  ) async throws(SIPLeakError) -> RemovalPlan {
+    do throws(FirewallError) {
+      let reading = try await FirewallHost.snapshot(access.tools)
+      if let problem = reading.problems.first {
+        throw FirewallError(
+          .toolFailed, operation: "read all of the firewall", found: problem,
+          advice: "What is ours cannot be told on a partial reading; nothing was changed.")
+      }
+      guard await FirewallHost.ipsetAvailable(access.tools) else {
+        throw FirewallError(
+          .toolNotFound, operation: "read the sets",
+          advice: "ipset is not installed, or the kernel has no sets: apt-get install ipset.")
+      }
+      return RemovalPlan(request, snapshot: reading.snapshot)
+    } catch {
+      throw SIPLeakError(reading: error)
+    }
+  }
+}
