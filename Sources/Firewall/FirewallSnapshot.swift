@@ -8,6 +8,10 @@ public struct FirewallSnapshot: Sendable {
   public var rulesets: [Ruleset]
   /// Every ipset, or `nil` when they could not be read: then a match on a set is unknown.
   public var sets: [AddressSet]?
+  /// The lists of `-m recent`, or `nil` when they were not read.
+  ///
+  /// They are read only when some rule asks one. A list that is not here is unknown to the walk.
+  public var recentLists: [RecentList]?
   /// Filters that exist and are not in ``rulesets``.
   ///
   /// Each keeps a packet that passes its hooks from being certainly accepted.
@@ -20,12 +24,13 @@ public struct FirewallSnapshot: Sendable {
   /// Makes a snapshot.
   public init(
     rulesets: [Ruleset], sets: [AddressSet]? = nil, unseen: [UnseenFilter] = [],
-    localAddresses: [IPAddress]? = nil, time: Int64? = nil
+    localAddresses: [IPAddress]? = nil, time: Int64? = nil, recentLists: [RecentList]? = nil
   ) {
     self.rulesets = rulesets
     self.sets = sets
     self.unseen = unseen
     self.localAddresses = localAddresses
     self.time = time
+    self.recentLists = recentLists
   }
 }

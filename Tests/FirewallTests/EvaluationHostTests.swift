@@ -117,7 +117,7 @@ struct EvaluationHostTests {
     }
   }
 
-  @Test("Adding to a recent list always holds; asking one is unknown")
+  @Test("Adding to a recent list always holds; asking one that was not read is unknown")
   func recent() throws {
     let packet = try Given.packet()
     #expect(Expected(try Given.answer("-m recent --set --name a --rsource", packet)) == .yes)

@@ -74,6 +74,10 @@ struct SourceConditions {
       is PhysicalDevice, is ReversePath, is SecurityPolicy, is ICMPCondition, is TimeCondition,
       is ConnectionMark, is ConnectionHelper, is ConnectionVolume, is AmbiguousPorts:
       return nil
+    // A list changes with the traffic: its addresses are possibly accepted at best.
+    case let recent as RecentCondition:
+      return .undecidable(
+        Missing(.memory, "match \"recent\" asks list \"\(recent.name)\", which changes"))
     // Without a payload, which no question gives, these are not decided for any source.
     case is StringCondition, is U32Condition, is BPFCondition:
       return nil

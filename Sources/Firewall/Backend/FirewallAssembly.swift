@@ -19,6 +19,7 @@ struct FirewallAssembly {
       noticed()
     }
     try sets()
+    try recentLists()
   }
 
   /// Takes an error of one text: thrown, or noted and lived with.
@@ -181,6 +182,24 @@ struct FirewallAssembly {
       } else {
         reading.snapshot.sets = []
       }
+    }
+  }
+}
+
+extension FirewallAssembly {
+  /// The lists of `-m recent`; what was not read leaves a match unknown.
+  private mutating func recentLists() throws(FirewallError) {
+    switch parts[.recent] {
+    case .read(let bytes):
+      do {
+        reading.snapshot.recentLists = try RecentListReader.read(
+          bytes, source: FirewallPart.recent.file)
+      } catch let error {
+        try note(error, .recent)
+      }
+    case .absent: reading.snapshot.recentLists = []
+    case .failed(let why): problem(why)
+    case .notInstalled, .notSaved: break
     }
   }
 }

@@ -28,7 +28,7 @@ public enum FirewallHost {
   ///
   /// Runs `iptables-nft-save -c`, `iptables-legacy-save -c`, the same for IPv6, `ipset save`,
   /// `nft -j -t list ruleset` and, for a named set of ports, protocols or interfaces that rules ask,
-  /// `nft -j list set`; what that prints is put in front of the ruleset's. The legacy tools are run only for a family whose
+  /// `nft -j list set`, and reads `/proc/net/xt_recent` if a rule uses `-m recent`; what that prints is put in front of the ruleset's. The legacy tools are run only for a family whose
   /// `/proc/net/ip_tables_names` names tables, for merely listing would create them (facts D7).
   /// What exists and cannot be read becomes an ``UnseenFilter`` and a problem, never an empty
   /// firewall. Needs CAP_NET_ADMIN, and CAP_NET_RAW for the legacy backend.
@@ -51,7 +51,8 @@ public enum FirewallHost {
   /// Reads a saved observation the same way.
   ///
   /// - Parameter files: The texts by name: `ipv4.nft.save`, `ipv6.nft.save`, `ipv4.legacy.save`,
-  ///   `ipv6.legacy.save`, `sets.save`, `nft.json`, `firewall.status`. Others are ignored. A family
+  ///   `ipv6.legacy.save`, `sets.save`, `nft.json`, `recent.lists`,
+  ///   `firewall.status`. Others are ignored. A family
   ///   for which no text is given is reported as unseen.
   /// - Returns: What ``snapshot(_:)`` returned when the texts were observed.
   /// - Throws: ``FirewallError`` with file, line and column for a malformed text.

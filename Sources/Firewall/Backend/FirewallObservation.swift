@@ -36,6 +36,7 @@ struct FirewallObservation {
         }
       }
     }
+    if Self.usesRecent(parts) { parts.states[.recent] = await recentLists() }
     if !isAnythingRead {
       if let denied { throw denied }
       if let missing { throw missing }
@@ -142,6 +143,25 @@ struct FirewallObservation {
     } catch let error {
       return .failure(error)
     }
+  }
+
+  /// Whether some rule of the texts asks a `recent` list, as far as bytes tell.
+  private static func usesRecent(_ parts: FirewallParts) -> Bool {
+    FirewallPart.rulesets.contains {
+      guard case .read(let text) = parts[$0] else { return false }
+      return text.firstRange(of: Array("-m recent".utf8)) != nil
+    }
+  }
+
+  private func recentLists() async -> PartState {
+    let failed = PartState.failed(
+      "/proc/net/xt_recent cannot be read, so what rules with -m recent do is not known")
+    // Read by a child, for /proc/net is the reader's own namespace.
+    guard let result = try? await context.run("sh", ["-c", RecentListReader.script]) else {
+      return failed
+    }
+    if result.exitStatus == 10 { return .absent }
+    return result.isSuccess ? .read(result.output) : failed
   }
 
   private static func name(_ family: AddressFamily) -> String {

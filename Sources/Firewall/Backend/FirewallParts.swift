@@ -8,9 +8,16 @@ enum FirewallPart: String, CaseIterable {
   case legacy6 = "ipv6.legacy"
   case sets = "sets"
   case native = "nft"
+  case recent = "recent"
 
   /// Its name in a saved observation.
-  var file: String { self == .native ? "nft.json" : rawValue + ".save" }
+  var file: String {
+    switch self {
+    case .native: "nft.json"
+    case .recent: "recent.lists"
+    default: rawValue + ".save"
+    }
+  }
 
   static let rulesets: [FirewallPart] = [.nft4, .nft6, .legacy4, .legacy6]
 

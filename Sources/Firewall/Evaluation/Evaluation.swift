@@ -39,7 +39,8 @@ public struct Evaluation: Sendable {
       }
     }
     let sets = SetTables(snapshot.sets, asked: asked, changedByRules: changed)
-    rulesets = snapshot.rulesets.map { CompiledRuleset($0, sets: sets) }
+    let recent = RecentTables(snapshot)
+    rulesets = snapshot.rulesets.map { CompiledRuleset($0, sets: sets, recent: recent) }
     unseen = snapshot.unseen
     host = HostFacts(
       localAddresses: snapshot.localAddresses.map(Set.init), time: snapshot.time)

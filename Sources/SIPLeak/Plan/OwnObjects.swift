@@ -105,7 +105,8 @@ extension FirewallSnapshot {
     return copy
   }
 
-  /// The same firewall at any time: sets whose entries come and go, and the hour, not known.
+  /// The same firewall at any time: sets whose entries come and go, `recent` lists and the
+  /// hour not known.
   ///
   /// What it refuses certainly is refused whatever a timed set holds. Our own sets stay, as they
   /// only refuse.
@@ -114,6 +115,7 @@ extension FirewallSnapshot {
     let ours = AddressFamily.allCases.map(OwnObjects.setName)
     copy.sets = sets?.filter { !$0.createOptions.contains("timeout") || ours.contains($0.name) }
     copy.time = nil
+    copy.recentLists = nil
     return copy
   }
 

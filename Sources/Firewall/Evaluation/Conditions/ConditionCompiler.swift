@@ -7,6 +7,9 @@ struct ConditionCompiler {
   let family: AddressFamily
   let backend: Backend
   let sets: SetTables
+  var recent = RecentTables.unread
+  /// Where the rule stands that is compiled; `nil`: nowhere in particular.
+  var place: RecentTables.Place?
 
   func conditions(of rule: Rule) -> [Condition] {
     var result: [Condition] = []

@@ -58,7 +58,7 @@ struct CompiledRuleset: Sendable {
   /// Chains by table and name.
   private var places: [String: [String: Int]] = [:]
 
-  init(_ ruleset: Ruleset, sets: SetTables) {
+  init(_ ruleset: Ruleset, sets: SetTables, recent: RecentTables = .unread) {
     var source = ruleset
     for index in source.tables.indices {
       for name in Self.baseChains[source.tables[index].name] ?? []
@@ -67,8 +67,8 @@ struct CompiledRuleset: Sendable {
       }
     }
     self.source = source
-    let compiler = ConditionCompiler(
-      family: source.family, backend: source.backend, sets: sets)
+    var compiler = ConditionCompiler(
+      family: source.family, backend: source.backend, sets: sets, recent: recent)
     for (tableIndex, table) in source.tables.enumerated() {
       var named: [String: Int] = [:]
       var targets: [String: Int] = [:]
@@ -81,7 +81,11 @@ struct CompiledRuleset: Sendable {
       let targetCompiler = TargetCompiler(family: source.family, chains: targets)
       for (chainIndex, chain) in table.chains.enumerated() {
         let start = rules.count
-        for rule in chain.rules {
+        compiler.place = RecentTables.Place(
+          family: source.family, backend: source.backend, table: table.name, chain: chain.name,
+          isBase: Self.isBuiltIn(chain))
+        for (index, rule) in chain.rules.enumerated() {
+          compiler.place?.index = index
           let first = conditions.count
           let compiled = compiler.conditions(of: rule)
           if Self.tracks(rule, compiled) { tracksConnections = true }
