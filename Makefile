@@ -2,13 +2,16 @@
 
 SWIFT ?= swift
 PREFIX ?= /usr/local
+# What `make fuzz` fuzzes (rules, sets or flows), and for how long.
+TARGET ?= rules
+SECONDS ?= 60
 DESTDIR ?=
 
 # What the programs and the tests need on Debian. Swift itself comes from swift.org.
 PACKAGES = iptables ipset nftables conntrack iproute2 util-linux mount procps \
   libmnl-dev libnetfilter-conntrack-dev pkg-config ca-certificates git
 
-.PHONY: all setup build demo test kernel-fuzz lint man release install clean
+.PHONY: all setup build demo test lint fuzz kernel-fuzz man release install clean
 
 all: build
 
@@ -36,7 +39,10 @@ kernel-fuzz: setup
 	  $(SWIFT) test --filter KernelTests.Kernel/RulesetWalk/ $(SWIFT_TEST_FLAGS)
 
 lint:
-	$(SWIFT) format lint --strict -r Sources Tests Package.swift
+	$(SWIFT) format lint --strict -r Sources Tests Package.swift Fuzz/Sources Fuzz/Package.swift
+
+fuzz: setup
+	@SWIFT="$(SWIFT)" Fuzz/run $(TARGET) $(SECONDS)
 
 # The man pages come from the program's own --help. Run it after a change of a verb or option.
 man:

@@ -33,6 +33,15 @@ public struct IPPrefix: Sendable, Hashable {
     return address.bits...(address.bits | mask)
   }
 
+  /// The IPv4 prefix inside ::ffff:0:0/96, or the prefix itself.
+  ///
+  /// One that holds more than the mapped addresses stays IPv6.
+  public var unmapped: IPPrefix {
+    guard length >= 96, address.unmapped.family == .ipv4 else { return self }
+    let mapped = family == .ipv6 ? IPPrefix(address.unmapped, length: length - 96) : nil
+    return mapped ?? self
+  }
+
   /// Whether the address is of the same family and inside.
   public func contains(_ other: IPAddress) -> Bool {
     other.family == family && range.contains(other.bits)

@@ -9,6 +9,9 @@ enum RouteNumber {
   /// `RTM_NEWROUTE`, `RTM_GETROUTE`.
   static let newRoute: UInt16 = 24
   static let getRoute: UInt16 = 26
+  /// `RTM_NEWRULE`, `RTM_GETRULE`.
+  static let newRule: UInt16 = 32
+  static let getRule: UInt16 = 34
   /// `RTM_NEWNEXTHOP`, `RTM_GETNEXTHOP`; since Linux 5.3.
   static let newNextHop: UInt16 = 104
   static let getNextHop: UInt16 = 106
@@ -44,7 +47,20 @@ enum RouteNumber {
   /// `RTM_F_CLONED`: a cached route, not a configured one.
   static let isCloned: UInt32 = 0x200
 
-  /// Length of `nhmsg`, and `NHA_GATEWAY`.
+  /// Length of `fib_rule_hdr`; `FR_ACT_TO_TBL`; `FIB_RULE_INVERT`.
+  static let ruleHeader = 12
+  static let lookUpTable: UInt8 = 1
+  static let isInverted: UInt32 = 0x2
+  /// `FRA_PRIORITY`, `FRA_SUPPRESS_PREFIXLEN`, `FRA_TABLE`, `FRA_PAD`, `FRA_PROTOCOL`.
+  static let rulePriority: UInt16 = 6
+  static let ruleSuppressed: UInt16 = 14
+  static let ruleTable: UInt16 = 15
+  static let rulePad: UInt16 = 18
+  static let ruleProtocol: UInt16 = 21
+
+  /// Length of `nhmsg`; `NHA_GROUP`, of which each entry has 8 bytes; `NHA_GATEWAY`.
   static let nextHopHeader = 8
+  static let nextHopGroup: UInt16 = 2
+  static let nextHopGroupEntry = 8
   static let nextHopGateway: UInt16 = 6
 }

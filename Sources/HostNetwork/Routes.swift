@@ -68,7 +68,11 @@ struct RouteMessage {
   var family: AddressFamily?
   var kind: Route.Kind
   var isCloned: Bool
+  /// How many leading bits of the destination count; 0 for a default route.
+  var destinationLength: Int
   var outInterface: UInt32?
+  /// The interfaces of a multipath route's next hops.
+  var hopInterfaces: Set<UInt32> = []
   var source: IPAddress?
   /// The next hops: one, or each of a multipath route.
   var gateways: [IPAddress] = []
@@ -76,6 +80,7 @@ struct RouteMessage {
   init?(_ message: NetlinkMessage, _ payload: RawSpan) throws(MalformedNetlink) {
     guard message.type == RouteNumber.newRoute else { return nil }
     family = AddressFamily(rawNumber: try payload.field(UInt8.self, at: 0))
+    destinationLength = Int(try payload.field(UInt8.self, at: 1))
     kind = Route.Kind(try payload.field(UInt8.self, at: 7))
     isCloned = try payload.field(UInt32.self, at: 8) & RouteNumber.isCloned != 0
     // Multicast routes (RTNL_FAMILY_IPMR) come along in some dumps; their attributes mean other things.
@@ -123,6 +128,7 @@ struct RouteMessage {
       guard length >= header, length <= end - offset else {
         throw MalformedNetlink(offset: offset)
       }
+      hopInterfaces.insert(try payload.field(UInt32.self, at: offset + 4))
       var cursor = AttributeCursor((offset + header)..<(offset + length))
       while let inner = try cursor.next(in: payload) { try readGateway(inner, payload) }
       offset += (length + 3) & ~3

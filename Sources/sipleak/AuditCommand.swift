@@ -17,7 +17,7 @@ struct AuditCommand: AsyncParsableCommand {
   @Option(help: "How to print: text or json.")
   var format: OutputFormat = .text
 
-  @Flag(name: .shortAndLong, help: "Print nothing when clean.")
+  @Flag(name: .shortAndLong, help: "Print nothing when clean, and not what is not seen.")
   var quiet = false
 
   @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said.")
@@ -27,12 +27,17 @@ struct AuditCommand: AsyncParsableCommand {
     try await Console.reading(isVerbose: verbose) {
       let observation = try await source.observation(sip)
       let audit = Audit(observation, policy: trust.policy)
+      let isSilent = quiet && audit.isClean
       switch format {
+      case .json where isSilent: break
       case .json: Console.print(try AuditJSON(audit, of: observation).line())
       case .text:
         Console.print(AuditLines.text(audit, of: observation, isQuiet: quiet))
         for problem in audit.problems {
           Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
+        }
+        for spot in audit.blindSpots where !quiet {
+          Console.note("sipleak: not seen: \(EscapedText.terminal(spot.text))")
         }
       }
       return audit.exitStatus

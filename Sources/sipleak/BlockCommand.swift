@@ -62,6 +62,9 @@ struct BlockCommand: AsyncParsableCommand {
     if apply, source.folder != nil {
       throw ValidationError("--apply changes this host; it cannot be used with --from.")
     }
+    if verifyAfter > 60 {
+      throw ValidationError("--verify-after takes up to 60s.")
+    }
     if seconds > 0, seconds < 1 {
       throw ValidationError("--for takes whole seconds: 1s or more, or 0 for no end.")
     }
@@ -77,7 +80,10 @@ struct BlockCommand: AsyncParsableCommand {
       for problem in audit.problems {
         Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
       }
-      let isRefused = !plan.obstacles.isEmpty || (plan.isEmpty && !addresses.isEmpty)
+      // Somebody should be blocked and is not.
+      let isRefused =
+        !plan.obstacles.isEmpty
+        || plan.isEmpty && (!addresses.isEmpty || plan.omissions.contains { !$0.isOnRequest })
       if apply, !audit.isComplete {
         throw SIPLeakError(
           .unchanged, "nothing is blocked on a partial reading",
@@ -92,14 +98,22 @@ struct BlockCommand: AsyncParsableCommand {
     }
   }
 
+  /// This command with every option that matters to what is blocked.
+  private var command: String {
+    var words = ["sipleak", "block"] + addresses.map(\.description)
+    if place != .raw { words += ["--where", place.rawValue] }
+    if seconds != 86400 { words += ["--for", "\(Int(seconds))s"] }
+    words += trust.trusted.flatMap { ["--trust", $0.description] }
+    words += trust.protected.flatMap { ["--protect", $0.description] }
+    if let interval = source.interval { words += ["--sample", "\(interval)s"] }
+    return words.joined(separator: " ") + sip.endpoints.options
+  }
+
   private func show(_ plan: BlockPlan, _ observation: Observation) throws {
     switch format {
     case .json: Console.print(try PlanJSON(plan, time: observation.sample.time).line())
     case .text:
-      let names = addresses.map(\.description)
-      let words =
-        ["sipleak", "block"] + names + (place == .raw ? [] : ["--where", place.rawValue])
-      Console.print(PlanText.text(plan, command: (words + ["--apply"]).joined(separator: " ")))
+      Console.print(PlanText.text(plan, command: command + " --apply", isApplying: apply))
     }
   }
 

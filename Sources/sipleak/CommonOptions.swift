@@ -113,11 +113,33 @@ enum Parse {
   }
 
   static func prefix(_ text: String) throws -> IPPrefix {
-    guard let prefix = IPPrefix(text) else {
+    let start = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false).first
+    guard let given = IPPrefix(text), let address = start.flatMap({ IPAddress(String($0)) }) else {
       throw ValidationError(
         "\"\(shown(text))\" is no address or prefix; 192.0.2.5, 192.0.2.0/24 or 2001:db8::/32 is.")
     }
+    // Peers are known by their plain address, so a mapped prefix would match nobody.
+    let prefix = given.unmapped
+    if prefix.family == .ipv6, prefix.length > 0, prefix.contains(Self.mapped) {
+      throw ValidationError(
+        "\"\(shown(text))\" holds the IPv4 addresses (::ffff:0:0/96) and others; name IPv4 and IPv6 "
+          + "prefixes each by itself, such as 0.0.0.0/0 and 2001:db8::/32.")
+    }
+    guard given.address == address else {
+      throw ValidationError(
+        "\"\(shown(text))\" is an address within a prefix; \(prefix) is the prefix, "
+          + "\(address.unmapped) the address.")
+    }
     return prefix
+  }
+
+  private static let mapped = IPAddress(family: .ipv6, bits: 0xffff_0000_0000)
+
+  static func target(_ text: String) throws -> RulesetQuestions.Target {
+    guard let target = RulesetQuestions.Target(text) else {
+      throw ValidationError("\"\(shown(text))\" is no port; udp/5060 or tcp/5061 is.")
+    }
+    return target
   }
 
   /// Reads `5s`, `500ms`, `10m`, `24h`, `7d`, or a bare number of seconds.

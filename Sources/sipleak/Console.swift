@@ -1,13 +1,34 @@
 import ArgumentParser
 import Glibc
 import SIPLeak
+import Synchronization
 import SystemPackage
 
 /// Standard output and error, and how failures become exit codes.
 enum Console {
-  /// Writes an answer; a reader that has gone away is no error of ours.
+  /// Whether some of an answer could not be written.
+  private static let isCutShort = Mutex(false)
+
+  /// Writes an answer; a reader that has gone away is no error of ours, a full disk is.
   static func print(_ text: String) {
-    _ = try? FileDescriptor.standardOutput.writeAll(text.utf8)
+    do { _ = try FileDescriptor.standardOutput.writeAll(text.utf8) } catch {
+      if error as? Errno == .brokenPipe { return }
+      let isFirst = isCutShort.withLock { known in
+        defer { known = true }
+        return !known
+      }
+      if isFirst { note("sipleak: cannot write the answer: \(error)") }
+    }
+  }
+
+  /// Keeps the three standard descriptors from being given to files that are opened later.
+  ///
+  /// Started with `>&-`, the next socket would be standard output. Opened for reading only, so that
+  /// a write still fails.
+  static func holdStandardDescriptors() {
+    for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) == -1 {
+      _ = unsafe open("/dev/null", O_RDONLY)
+    }
   }
 
   /// Writes everything else.
@@ -43,6 +64,8 @@ enum Console {
       report(error, isVerbose: isVerbose)
       throw ExitCode(3)
     }
+    // Leaks are leaks whether or not they could be listed.
+    if status != 2, isCutShort.withLock({ $0 }) { throw ExitCode(3) }
     if status != 0 { throw ExitCode(status) }
   }
 

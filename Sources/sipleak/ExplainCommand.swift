@@ -37,6 +37,19 @@ struct ExplainCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Packets in bulk; - is standard input.", valueName: "file"))
   var packets: String?
 
+  @Option(
+    help: ArgumentHelp(
+      """
+      Not a packet but the whole ruleset: who may begin a flow to this port, which rules cover it \
+      without naming it, which rules never see a packet. Such as udp/5060.
+      """, valueName: "port"), transform: Parse.target)
+  var accepts: RulesetQuestions.Target?
+
+  @Option(
+    name: .customLong("in"),
+    help: ArgumentHelp("With --accepts: the interface, else any.", valueName: "interface"))
+  var interface: String?
+
   @Option(help: "How to print: text or json.")
   var format: OutputFormat = .text
 
@@ -44,8 +57,13 @@ struct ExplainCommand: AsyncParsableCommand {
   var verbose = false
 
   func validate() throws {
-    if words.isEmpty == (packets == nil) {
-      throw ValidationError("Give a packet in words, or --packets FILE.")
+    let questions = [!words.isEmpty, packets != nil, accepts != nil].count { $0 }
+    if questions != 1 {
+      throw ValidationError(
+        "Give a packet in words, or --packets FILE, or --accepts udp/5060.")
+    }
+    if interface != nil, accepts == nil {
+      throw ValidationError("--in goes with --accepts; of a packet, say: in eth0.")
     }
     if sets != nil, ruleset == nil, ruleset6 == nil {
       throw ValidationError("--sets goes with --ruleset or --ruleset6.")
@@ -56,7 +74,7 @@ struct ExplainCommand: AsyncParsableCommand {
     try await Console.reading(isVerbose: verbose) {
       let question: PacketQuestion?
       do throws(SIPLeakError) {
-        question = packets == nil ? try PacketWords.read(words.joined(separator: " ")) : nil
+        question = words.isEmpty ? nil : try PacketWords.read(words.joined(separator: " "))
       } catch {
         Console.report(error, isVerbose: verbose)
         throw ExitCode(64)
@@ -65,6 +83,7 @@ struct ExplainCommand: AsyncParsableCommand {
         ruleset: ruleset.map { FilePath($0) }, ruleset6: ruleset6.map { FilePath($0) },
         sets: sets.map { FilePath($0) }
       ).snapshot()
+      if let accepts { return try answer(accepts, snapshot) }
       var records = PacketRecords(snapshot)
       guard let question else { return try bulk(&records) }
       let walk = records.walk(question)
@@ -76,6 +95,17 @@ struct ExplainCommand: AsyncParsableCommand {
       }
       return 0
     }
+  }
+
+  private func answer(
+    _ target: RulesetQuestions.Target, _ snapshot: FirewallSnapshot
+  ) throws -> Int32 {
+    let questions = RulesetQuestions(target, interface: interface, in: snapshot)
+    switch format {
+    case .json: Console.print(try JSONLine.text(RulesetQuestionsJSON(questions)))
+    case .text: Console.print(RulesetQuestionsText.text(questions, style: Console.style))
+    }
+    return 0
   }
 
   private func bulk(_ records: inout PacketRecords) throws -> Int32 {

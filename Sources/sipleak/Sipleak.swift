@@ -24,6 +24,7 @@ struct Sipleak: AsyncParsableCommand {
   static func main() async {
     // A reader that goes away (`| head`) must not kill us in the middle of a change.
     signal(SIGPIPE, SIG_IGN)
+    Console.holdStandardDescriptors()
     do {
       var command = try parseAsRoot()
       if var asynchronous = command as? any AsyncParsableCommand {

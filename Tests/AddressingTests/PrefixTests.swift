@@ -29,6 +29,18 @@ import Testing
     #expect(IPPrefix(text) == nil)
   }
 
+  @Test(
+    "an IPv4-mapped prefix is the IPv4 prefix, and what is wider stays IPv6",
+    arguments: [
+      ("::ffff:203.0.113.66", "203.0.113.66"), ("::ffff:203.0.113.0/120", "203.0.113.0/24"),
+      ("::ffff:0:0/96", "0.0.0.0/0"), ("::ffff:0:0/95", "::fffe:0:0/95"), ("::/0", "::/0"),
+      ("2001:db8::/32", "2001:db8::/32"), ("192.0.2.0/24", "192.0.2.0/24"),
+      ("::fffe:203.0.113.0/120", "::fffe:cb00:7100/120"),
+    ])
+  func unmapped(given: String, plain: String) throws {
+    #expect(try prefix(given).unmapped.description == plain)
+  }
+
   @Test("a prefix holds its first and last address and not their neighbours")
   func edges() throws {
     let slash28 = try prefix("192.0.2.16/28")

@@ -1,23 +1,12 @@
 import Addressing
 import Firewall
 import Foundation
+import TestSupport
 
 /// How often the property tests try: once for the suite, more where `SIPLEAK_TEST_EFFORT` asks.
 let effort = UInt64(ProcessInfo.processInfo.environment["SIPLEAK_TEST_EFFORT"] ?? "") ?? 1
 
-/// A generator of numbers that gives the same ones for the same seed.
-struct Seeded: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    // SplitMix64.
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-    return mixed ^ (mixed >> 31)
-  }
-
+extension SeededGenerator {
   mutating func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &self) < percent }
 
   mutating func pick<T>(_ list: [T]) -> T { list[Int.random(in: list.indices, using: &self)] }
@@ -25,11 +14,11 @@ struct Seeded: RandomNumberGenerator {
 
 /// Small rulesets over a handful of addresses and ports, so that random packets meet every corner.
 struct RandomRules {
-  var random: Seeded
+  var random: SeededGenerator
   let family: AddressFamily
 
   init(seed: UInt64, family: AddressFamily) {
-    random = Seeded(state: seed)
+    random = SeededGenerator(seed: seed)
     self.family = family
   }
 

@@ -199,7 +199,19 @@ import Testing
         #"{"flowtable": {"family": "inet", "name": "ft", "table": "x", "handle": 1, "hook": "ingress", "prio": 0, "dev": "lo"}}"#,
         chain("inet", "x", "f", hook: "forward"),
         rule("inet", "x", "f", #"{"flow": {"op": "add", "flowtable": "@ft"}}"#),
-      ], ["both inet x/f [\"forward\"]", "both inet x/ft [\"ingress\"]"]),
+      ], ["both inet x/f [\"forward\"]", "both inet x/ft [\"forward\"]"]),
+    Case(
+      "a chain that accepts all before it drops",
+      [
+        chain("inet", "x", "f", hook: "input"), rule("inet", "x", "f", counter, accept),
+        rule("inet", "x", "f", drop),
+      ], []),
+    Case(
+      "a filter after routing, which forwarded packets meet",
+      [
+        chain("inet", "x", "f", hook: "postrouting", priority: 0),
+        rule("inet", "x", "f", ports, drop),
+      ], ["both inet x/f [\"postrouting\"]"]),
     Case(
       "a statement of the future",
       [
@@ -211,6 +223,22 @@ import Testing
   @Test("Native nft filters are unseen exactly where they can touch a packet", arguments: cases)
   func native(_ one: Case) throws {
     #expect(try Self.unseen(one.elements) == one.unseen)
+  }
+
+  @Test(
+    "Without the nft list a reading is whole where the kernel has no nf_tables",
+    arguments: [
+      ("nft absent", true), ("nft not-installed nft", false), ("nft failed no", false), ("", false),
+    ])
+  func noNft(status: String, isWhole: Bool) throws {
+    let others = "ipv4.nft not-installed x\nipv6.nft not-installed x\nipv6.legacy absent\n"
+    let reading = try FirewallHost.reading(files: [
+      "firewall.status": Array((others + "sets absent\nipv4.legacy read\n" + status).utf8),
+      "ipv4.legacy.save": Array(Self.save.utf8),
+    ])
+    #expect(reading.problems.isEmpty == isWhole, "\(reading.problems)")
+    #expect(reading.snapshot.unseen.isEmpty == isWhole)
+    #expect(reading.snapshot.rulesets.map(\.backend) == [.legacy])
   }
 
   @Test("Without the nft list, what the save says of itself is unseen")

@@ -297,6 +297,64 @@ func option(_ name: String, _ arguments: String..., not: Bool = false) -> RuleOp
     #expect(rules[3].text == "-A INPUT -j DROP")
   }
 
+  @Test("Insertions at the head and below it mix, and a flush forgets both")
+  func mixedInserts() throws {
+    let rules = try input(
+      "-A INPUT -i z\n-F INPUT\n-A INPUT -i c\n-I INPUT -i b\n-I INPUT -i a\n-I INPUT 4 -i f\n"
+        + "-I INPUT 4 -i d\n-A INPUT -i g\n-I INPUT -i 0")
+    #expect(
+      rules.map(\.text) == ["0", "a", "b", "c", "d", "f", "g"].map { "-A INPUT -i \($0)" })
+    #expect(try input("-I INPUT -i a\n-F\n-I INPUT -i b").map(\.text) == ["-A INPUT -i b"])
+    #expect(try input("-A INPUT -i a\n-F\n-A INPUT -i b\n-F").isEmpty)
+  }
+
+  @Test(
+    "A chain's line comes back with whatever blanks it had",
+    arguments: [":A\t- [0:0]", ":A -\t[0:0]", ":A\t-", ":A  - [0:0] "])
+  func blanksOfChains(_ line: String) throws {
+    let bytes = Array("*filter\n\(line)\nCOMMIT\n".utf8)
+    let rules = try RulesetReader.read(bytes, source: "x", backend: .nft, family: .ipv4)
+    #expect(rules.write() == bytes)
+  }
+
+  @Test(
+    "An inserted rule's text says the same as a rule appended",
+    arguments: [
+      ("-I INPUT -c 1 2", "-A INPUT"), ("-I INPUT 1 -c 1,2", "-A INPUT"),
+      ("-IINPUT -i lo -c 1 2", "-A INPUT -i lo"), ("-I INPUT -c 1 2 -i lo", "-A INPUT -i lo"),
+      ("--insert=INPUT ! -i a=b", "-A INPUT ! -i a=b"), ("-I\"a", "-A\"a"), ("-Ia=b", "-A a=b"),
+      ("--insert=a=b", "-A a=b"),
+    ])
+  func insertedText(_ line: String, _ text: String) throws {
+    let bytes = Array("*filter\n:\"a -\n:a=b -\n\(line)\nCOMMIT\n".utf8)
+    let rules = try RulesetReader.read(bytes, source: "x", backend: .nft, family: .ipv4)
+    #expect(rules.tables[0].chains.flatMap(\.rules).map(\.text) == [text])
+  }
+
+  @Test("A built-in chain is a chain and takes no options, declared or not")
+  func builtInTarget() throws {
+    for declared in [":FORWARD -\n", ""] {
+      let text = "*filter\n\(declared)-A INPUT -m new -j FORWARD --option\nCOMMIT\n"
+      let rules = try RulesetReader.read(
+        Array(text.utf8), source: "x", backend: .nft, family: .ipv4)
+      let rule = try #require(rules.table("filter")?.chain("INPUT")?.rules.first)
+      #expect(rule.matches == [MatchClause(name: "new", options: [option("--option")])])
+      #expect(rule.target == TargetClause(name: "FORWARD"))
+    }
+  }
+
+  @Test(
+    "A policy given again below its chain's line is the one that holds, and the text stays",
+    arguments: ["", " -c 7 8"])
+  func policyAgain(_ counters: String) throws {
+    let bytes = Array("*filter\n:INPUT ACCEPT [1:2]\n-P INPUT DROP\(counters)\nCOMMIT\n".utf8)
+    let rules = try RulesetReader.read(bytes, source: "x", backend: .nft, family: .ipv4)
+    #expect(rules.write() == bytes)
+    let chain = try #require(rules.table("filter")?.chain("INPUT"))
+    #expect(chain.policy == "DROP")
+    #expect(chain.counters?.packets == (counters.isEmpty ? 1 : 7))
+  }
+
   @Test("A rule for the other family only is passed over and kept in the text")
   func otherFamily() throws {
     #expect(try input("-A INPUT -4 -j DROP\n-A INPUT -6 -j SIP").map(\.target?.name) == ["DROP"])

@@ -23,6 +23,20 @@ struct WalkTableTests {
     }
   }
 
+  @Test("A translated flow's packet that is kept away from tracking arrives as on the wire")
+  func notrackTranslated() throws {
+    let text =
+      Self.table("raw", "PREROUTING", ["-p udp -j NOTRACK"])
+      + Given.filter(["-p udp -m udp --dport 5070 -j DROP", "-j ACCEPT"])
+    let walk = try WalkTests.walk(text) {
+      $0.destinationPort = 5070
+      $0.delivered = Endpoint($0.destination, 5060)
+      $0.connection = Given.held(status: 0x1aa)
+    }
+    #expect(WalkTests.answer(walk) == "drop INPUT 1")
+    #expect(walk.redirectedTo?.port == 5070)
+  }
+
   @Test("The first CT rule wins, and does nothing outside the raw table's time")
   func firstTemplate() throws {
     let walk = try WalkTests.walk(

@@ -78,6 +78,8 @@ struct MessageTests {
     // The RTA_VIA of the last hop holds 14 bytes of address, which is none.
     #expect(route.gateways == [IPAddress("192.0.2.1"), IPAddress("192.0.2.2")])
     #expect(route.outInterface == 2)
+    #expect(route.hopInterfaces == [2, 3])
+    #expect(route.destinationLength == 24)
     #expect(route.source == IPAddress("192.0.2.5"))
     #expect(route.kind == .unicast)
     #expect(!route.isCloned)
@@ -122,6 +124,55 @@ struct MessageTests {
     #expect(try listener(bytes)?.local == Endpoint("32.1.13.184:5060"))
     bytes[0] = 99
     #expect(try listener(bytes) == nil)
+  }
+
+  @Test(
+    "tell the kernel's own policy rules from others",
+    arguments: [
+      // fib_rule_hdr: family, lengths, tos, table, two unused, action, flags; then attributes.
+      ([2, 0, 0, 0, 255, 0, 0, 1, 0, 0, 0, 0], true),  // from all lookup local
+      (
+        [
+          2, 0, 0, 0, 254, 0, 0, 1, 0, 0, 0, 0, 8, 0, 15, 0, 254, 0, 0, 0,  // FRA_TABLE main
+          8, 0, 14, 0, 255, 255, 255, 255, 8, 0, 6, 0, 0xfe, 0x7f, 0, 0,  // no suppression, pref
+          5, 0, 21, 0, 2, 0, 0, 0,  // FRA_PROTOCOL
+        ], true
+      ),
+      ([2, 0, 0, 0, 100, 0, 0, 1, 0, 0, 0, 0], false),  // another table
+      ([2, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 8, 0, 15, 0, 0xe8, 3, 0, 0], false),  // table 1000
+      ([2, 0, 32, 0, 254, 0, 0, 1, 0, 0, 0, 0, 8, 0, 2, 0, 192, 0, 2, 5], false),  // from 192.0.2.5
+      ([2, 0, 0, 16, 254, 0, 0, 1, 0, 0, 0, 0], false),  // a type of service
+      ([2, 0, 0, 0, 254, 0, 0, 8, 0, 0, 0, 0], false),  // prohibit
+      ([2, 0, 0, 0, 254, 0, 0, 1, 2, 0, 0, 0], false),  // not
+      ([2, 0, 0, 0, 254, 0, 0, 1, 0, 0, 0, 0, 8, 0, 14, 0, 0, 0, 0, 0], false),  // no default route
+      ([2, 0, 0, 0, 254, 0, 0, 1, 0, 0, 0, 0, 8, 0, 10, 0, 1, 0, 0, 0], false),  // fwmark 1
+      ([2, 0, 0, 0, 254, 0, 0, 1, 0, 0, 0, 0, 5, 0, 99, 0, 1, 0, 0, 0], false),  // a new one
+    ] as [([UInt8], Bool)])
+  func rules(bytes: [UInt8], isKernelOwn: Bool) throws {
+    let rule = try #require(
+      try RuleMessage(header(32), unsafe bytes.span.bytes, family: .ipv4))
+    #expect(rule.isKernelOwn == isKernelOwn)
+    #expect(try RuleMessage(header(32), unsafe bytes.span.bytes, family: .ipv6) == nil)
+    #expect(try RuleMessage(header(24), unsafe bytes.span.bytes, family: .ipv4) == nil)
+    for length in 0..<bytes.count {
+      let cut = Array(bytes[..<length])
+      _ = try? RuleMessage(header(32), unsafe cut.span.bytes, family: .ipv4)
+    }
+  }
+
+  @Test(
+    "leave an interface certain only where no other comes into question",
+    arguments: [
+      (RouteChoices(), [], true), (RouteChoices(uplinks: ["eth9"]), [], true),
+      (RouteChoices(ruleCount: 1), [], false), (RouteChoices(isMultipath: true), [], false),
+      (RouteChoices(uplinks: ["eth0", "eth1"]), [], false),
+      (RouteChoices(uplinks: ["eth0", "eth1"]), ["eth0"], false),
+      (RouteChoices(uplinks: ["eth0", "eth1"]), ["eth1"], true),
+      (RouteChoices(ruleCount: 1, uplinks: ["eth0", "eth1"]), ["eth1"], false),
+      (RouteChoices(uplinks: ["eth0", "eth1"], isMultipath: true), ["eth1"], false),
+    ] as [(RouteChoices, Set<String>, Bool)])
+  func certainty(choices: RouteChoices, strict: Set<String>, isCertain: Bool) {
+    #expect(choices.makesCertain("eth0", strict: strict) == isCertain)
   }
 
   @Test("of other types and families are passed over")

@@ -105,6 +105,7 @@ struct ThisHostTests {
       { _ = try HostNetwork.gateways(in: missing) }, { _ = try HostNetwork.listeners(in: missing) },
       { _ = try HostNetwork.reversePathFilter(in: missing) },
       { _ = try HostNetwork.route(to: four, in: missing) },
+      { _ = try HostNetwork.routeChoices(.ipv4, in: missing) },
     ]
     for read in reads {
       #expect {

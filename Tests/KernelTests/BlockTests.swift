@@ -155,5 +155,140 @@ extension Kernel {
         #expect(try await leaky.lab.pbx.run(["ipset", "save"]).output.isEmpty)
       }
     }
+
+    @Test("Blocking a second peer before another state rule keeps the first one blocked")
+    func secondStateRule() async throws {
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
+        // Two state rules, one an interface; the third host gets in by the second.
+        try await pbx.run(["iptables", "-D", "INPUT", "3"])
+        for (place, name) in [("3", "to-attacker"), ("4", "to-other")] {
+          try await pbx.run([
+            "iptables", "-I", "INPUT", place, "-i", name, "-m", "conntrack", "--ctstate",
+            "ESTABLISHED", "-j", "ACCEPT",
+          ])
+        }
+        let other = try SIPClient.open(on: leaky.lab.other)
+        let rules = try await pbx.run(["iptables-save", "-t", "filter"]).output
+        try await pbx.carelessReload(rules) {
+          let answer = try await other.request(to: leaky.server.local)
+          #expect(answer.isAnswered)
+        }
+        func before(_ client: SIPClient) -> BlockRequest {
+          BlockRequest(named: [client.local.address], place: .beforeStateRule)
+        }
+        #expect(try await leaky.block(before(leaky.attacker)).answer == .verified)
+        #expect(try await leaky.attacker.request(to: leaky.server.local) == .silence)
+        #expect(try await leaky.block(before(other)).answer == .verified)
+        #expect(try await other.request(to: leaky.server.local) == .silence)
+        #expect(try await leaky.attacker.request(to: leaky.server.local) == .silence)
+      }
+    }
+
+    @Test("A firewall that changed since it was read is not written to")
+    func changedMeanwhile() async throws {
+      try await LeakyLab.with { leaky in
+        let (plan, observation) = try await leaky.plan()
+        try await leaky.lab.pbx.run(["iptables", "-A", "INPUT", "-p", "tcp", "-j", "ACCEPT"])
+        do throws(SIPLeakError) {
+          _ = try await Enforcement(access: leaky.access, verifyAfter: 0).apply(
+            plan, before: observation, policy: AuditPolicy()
+          ) { _ in }
+          Issue.record("a stale plan was applied")
+        } catch {
+          #expect(error.code == .unchanged)
+        }
+        #expect(try await leaky.lab.pbx.run(["ipset", "save"]).output.isEmpty)
+      }
+    }
+
+    @Test("A carrier blocked in the middle of a reload is let go again when its rule is loaded")
+    func halfLoaded() async throws {
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
+        let full = try await pbx.run(["iptables-save", "-t", "filter"]).output
+        let half = full.split(separator: "\n").filter { !$0.contains("accept sip") }
+        try await pbx.restore(half.joined(separator: "\n") + "\n")
+        let (plan, observation) = try await leaky.plan()
+        #expect(plan.entries.contains { $0.address == leaky.carrier.local.address })
+        let reload = Task {
+          try await Task.sleep(for: .milliseconds(700))
+          try await pbx.restore(full)
+        }
+        do throws(SIPLeakError) {
+          _ = try await Enforcement(access: leaky.access, verifyAfter: 2).apply(
+            plan, before: observation, policy: AuditPolicy()
+          ) { _ in }
+          Issue.record("the carrier stayed blocked")
+        } catch {
+          #expect(error.code == .undone, "\(error)")
+        }
+        try await reload.value
+        #expect(try await leaky.carrier.request(to: leaky.server.local).isAnswered)
+      }
+    }
+
+    @Test("A block whose hook a reload took is told, and put back by the next apply")
+    func lostHook() async throws {
+      try await LeakyLab.with { leaky in
+        _ = try await leaky.block()
+        try await leaky.lab.pbx.run(["iptables", "-t", "raw", "-F"])
+        try await leaky.lab.pbx.run(["iptables", "-t", "raw", "-X"])
+        var audit = Audit(try await leaky.observe())
+        #expect(audit.blocks.map(\.state) == [.missingHook])
+        #expect(audit.exitStatus == 1)
+        let (plan, _) = try await leaky.plan()
+        #expect(plan.isRenewal)
+        #expect(try await leaky.block().answer == .verified)
+        audit = Audit(try await leaky.observe())
+        #expect(audit.blocks.map(\.state) == [.inForce])
+        #expect(audit.exitStatus == 0)
+        #expect(try await leaky.attacker.request(to: leaky.server.local) == .silence)
+      }
+    }
+
+    @Test("A block against an address that the rules admit later is told")
+    func admittedLater() async throws {
+      try await LeakyLab.with { leaky in
+        _ = try await leaky.block()
+        try await leaky.lab.pbx.run([
+          "iptables", "-I", "INPUT", "1", "-s", "203.0.113.66", "-p", "udp", "-j", "ACCEPT",
+        ])
+        let audit = Audit(try await leaky.observe())
+        #expect(audit.blocks.map(\.state) == [.admitted])
+        #expect(audit.exitStatus == 1)
+      }
+    }
+
+    @Test("A failing second family leaves the blocks of the first as they were")
+    func undoKeepsEarlierBlocks() async throws {
+      try await LeakyLab.with { leaky in
+        _ = try await leaky.block()
+        let before = try await leaky.save()
+        let observation = try await Observation.live(
+          SIPLeak.SIPEndpoints(tcpPorts: [5060]), access: leaky.access)
+        let policy = AuditPolicy()
+        var plan = BlockPlan(
+          BlockRequest(named: [leaky.lab.other.address4, leaky.lab.other.address6]),
+          audit: Audit(observation), observation: observation, policy: policy)
+        #expect(plan.rules.count == 2)
+        // The dry run takes an absent match for what it is; a position does not matter there.
+        let last = plan.rules.count - 1
+        plan.rules[last].text = plan.rules[last].text.replacing(
+          "-I PREROUTING 1", with: "-I PREROUTING 99")
+        do throws(SIPLeakError) {
+          _ = try await Enforcement(access: leaky.access, verifyAfter: 0).apply(
+            plan, before: observation, policy: policy
+          ) { _ in }
+          Issue.record("a refused rule went through")
+        } catch {
+          #expect(error.code == .undone, "\(error)")
+        }
+        #expect(try await leaky.save() == before)
+        #expect(try await leaky.attacker.request(to: leaky.server.local) == .silence)
+        let set = try await leaky.observe().sample.firewall.snapshot.ownSet(.ipv4)
+        #expect(set?.entries.map(\.element) == ["203.0.113.66,udp:5060"])
+      }
+    }
   }
 }

@@ -83,13 +83,39 @@ extension Kernel {
         _ = try await leaky.lab.pbx.run(["mount", "--bind", "/dev/null", "/usr/sbin/\(file)"])
         let block = try await sipleak(leaky.lab.pbx, "block", "--apply")
         let audit = try await sipleak(leaky.lab.pbx, "audit")
+        let purge = try await sipleak(leaky.lab.pbx, "purge")
         _ = try await leaky.lab.pbx.run(["umount", "/usr/sbin/\(file)"])
         #expect(block.status == 1, "\(block)")
         #expect((block.output + block.errors).contains(tool))
+        // Nothing can be called removed where not all could be read.
+        #expect(purge.status == 1, "\(purge)")
         // The reference rules name no set, so they can be judged without ipset.
         #expect(audit.status == (tool == "ipset" ? 2 : 3), "\(audit)")
         #expect(try await leaky.save() == rules)
         #expect(try await leaky.lab.pbx.run(["ipset", "save"]).output.isEmpty)
+      }
+    }
+
+    @Test("Without nft an answer is whole only where the kernel has no nf_tables")
+    func withoutNft() async throws {
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
+        let words = ["audit", "--trust", "203.0.113.66", "--trust", "198.51.100.0/24"]
+        // These mounts are the test process's own.
+        _ = try await pbx.run(["mount", "--bind", "/dev/null", "/usr/sbin/nft"])
+        let uncertain = try await pbx.attempt([Self.program] + words)
+        let symbols = "/run/sipleak-kallsyms"
+        var answers: [ToolOutput] = []
+        for text in ["0 T nf_hook_slow\n", "0 T nf_hook_slow\n0 T nft_do_chain [nf_tables]\n", ""] {
+          _ = try await pbx.run(["sh", "-c", "cat > \(symbols)"], input: text)
+          _ = try await pbx.run(["mount", "--bind", symbols, "/proc/kallsyms"])
+          answers.append(try await pbx.attempt([Self.program] + words))
+          _ = try await pbx.run(["umount", "/proc/kallsyms"])
+        }
+        _ = try await pbx.run(["umount", "/usr/sbin/nft"])
+        #expect(uncertain.status == 3, "\(uncertain)")
+        #expect(uncertain.errors.contains("nft is not installed"))
+        #expect(answers.map(\.status) == [0, 3, 3], "\(answers)")
       }
     }
 
@@ -99,7 +125,8 @@ extension Kernel {
         ["audit", "--trust", "carrier"], ["audit", "--port", "70000"], ["audit", "--port", "0"],
         ["audit", "--sample", "soon"], ["block", "192.0.2.300"], ["block", "--where", "nowhere"],
         ["unblock"], ["block", "--for", "-1s"], ["frobnicate"],
-        ["block", "--apply", "--from", "x"],
+        ["block", "--apply", "--from", "x"], ["audit", "--trust", "203.0.113.66/24"],
+        ["audit", "--trust", "::ffff:203.0.113.66/120"], ["audit", "--protect", "::ffff:0:0/90"],
       ])
     func badInput(words: [String]) async throws {
       try await Lab.with { lab in
@@ -107,6 +134,63 @@ extension Kernel {
         #expect(result.status == 64, "\(result)")
         #expect(result.output.isEmpty)
         #expect(!result.errors.isEmpty)
+      }
+    }
+
+    @Test("Trust in an IPv4-mapped address is trust in the address, and host bits are named")
+    func mappedTrust() async throws {
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
+        for prefix in ["::ffff:203.0.113.66", "::ffff:203.0.113.0/120", "203.0.113.0/24"] {
+          let result = try await sipleak(
+            pbx, "audit", "--trust", "198.51.100.10", "--trust", prefix)
+          #expect(result.status == 0, "\(prefix): \(result)")
+        }
+        var result = try await sipleak(pbx, "audit", "--trust", "203.0.113.66/24")
+        #expect(result.errors.contains("203.0.113.0/24"), "\(result)")
+        result = try await sipleak(pbx, "audit", "--trust", "::ffff:0:0/90")
+        #expect(result.errors.contains("IPv4"), "\(result)")
+      }
+    }
+
+    @Test("An audit says on standard error what it cannot see, and is silent when asked and clean")
+    func blindSpots() async throws {
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
+        var result = try await sipleak(pbx, "audit")
+        #expect(result.errors.contains("sipleak: not seen: rp_filter is 0"), "\(result)")
+        #expect(!result.output.contains("not seen"))
+        result = try await sipleak(pbx, "audit", "--quiet", "--format", "json")
+        #expect(result.status == 2)
+        #expect(result.output.contains("established-bypass"))
+        result = try await sipleak(
+          pbx, "audit", "--quiet", "--format", "json", "--trust", "198.51.100.0/24", "--trust",
+          "203.0.113.66")
+        #expect(result.status == 0, "\(result)")
+        #expect(result.output.isEmpty && result.errors.isEmpty, "\(result)")
+      }
+    }
+
+    @Test("An answer that cannot be written is no success; a reader that went away is")
+    func fullDevice() async throws {
+      try await LeakyLab.with { leaky in
+        func shell(_ command: String) async throws -> ToolOutput {
+          try await leaky.lab.pbx.attempt(["sh", "-c", "'\(Self.program)' \(command)"])
+        }
+        let question = "explain udp 203.0.113.66:1 -\\> 192.0.2.5:5060 in eth0 state new"
+        var result = try await shell("\(question) > /dev/full")
+        #expect(result.status == 3, "\(result)")
+        #expect(result.errors.contains("No space left on device"), "\(result)")
+        result = try await shell("audit --trust 0.0.0.0/0 > /dev/full")
+        #expect(result.status == 3, "\(result)")
+        // A leak stays a leak.
+        result = try await shell("audit > /dev/full")
+        #expect(result.status == 2, "\(result)")
+        result = try await shell("\(question) >&-")
+        #expect(result.status == 3, "\(result)")
+        let gone = try await leaky.lab.pbx.attempt(
+          ["sh", "-c", "{ sleep 0.1; '\(Self.program)' \(question); echo $? >&2; } | true"])
+        #expect(gone.errors == "0\n", "\(gone)")
       }
     }
 

@@ -1,6 +1,7 @@
 import Addressing
 import Conntrack
 import Firewall
+import FoundationEssentials
 import HostNetwork
 import Testing
 
@@ -8,6 +9,15 @@ import Testing
 
 @Suite("Audit")
 struct AuditTests {
+  private static let openRules = """
+    *filter
+    :INPUT ACCEPT [9:900]
+    :FORWARD ACCEPT [0:0]
+    :OUTPUT ACCEPT [0:0]
+    COMMIT
+
+    """
+
   @Test(
     "A replied flow of a peer that the rules refuse as NEW is a leak, ASSURED or not",
     arguments: [
@@ -99,14 +109,7 @@ struct AuditTests {
   @Test("A host where everything is open is unfiltered, once")
   func unfiltered() throws {
     var host = SavedHost()
-    host.rules = """
-      *filter
-      :INPUT ACCEPT [9:900]
-      :FORWARD ACCEPT [0:0]
-      :OUTPUT ACCEPT [0:0]
-      COMMIT
-
-      """
+    host.rules = Self.openRules
     host.network.listeners = [
       Listener(transport: .udp, address: end("0.0.0.0:5060"), isIPv6Only: nil)
     ]
@@ -114,6 +117,97 @@ struct AuditTests {
     #expect(audit.findings.map(\.cause) == [.unfiltered])
     #expect(audit.findings.first?.peer == nil)
     #expect(audit.exitStatus == 1)
+  }
+
+  @Test("Flows that no rule decides about are one finding of the host, whoever sends them")
+  func unfilteredOnce() throws {
+    var host = SavedHost()
+    host.rules = Self.openRules
+    host.flows = (1...5).map {
+      flow("203.0.113.\($0):5060", "192.0.2.5:5060", [.seenReply, .assured], id: UInt32($0))
+    }
+    let audit = try host.audit()
+    #expect(audit.findings.map(\.cause) == [.unfiltered])
+    #expect(audit.findings.first?.peer == nil)
+    host.flows.reverse()
+    #expect(try host.audit().findings == audit.findings)
+  }
+
+  @Test("An open port is found though the SIP address stands on the loopback interface")
+  func unfilteredByLoopbackAddress() throws {
+    var host = SavedHost()
+    host.rules = SavedHost.rules.replacing(
+      "-A INPUT -m comment --comment \"999", with: "-A FORWARD -m comment --comment \"999")
+    host.network.addresses = [
+      LocalAddress(address: address(SavedHost.pbx), prefixLength: 32, interface: "lo")
+    ]
+    host.network.listeners = [
+      Listener(transport: .udp, address: end("0.0.0.0:5060"), isIPv6Only: nil)
+    ]
+    #expect(try host.audit().findings.map(\.cause) == [.unfiltered])
+    // One interface of two is enough, and without a list of them the rules decide.
+    host.network.interfaces.append(Interface(name: "eth1", index: 3, isUp: true))
+    host.rules = host.rules.replacing("COMMIT", with: "-A INPUT -i eth0 -j DROP\nCOMMIT")
+    #expect(try host.audit().findings.map(\.cause) == [.unfiltered])
+    host.network.interfaces.removeLast()
+    #expect(try host.audit().findings.isEmpty)
+    host.network.interfaces = []
+    #expect(try host.audit().findings.isEmpty)
+  }
+
+  /// SIP kept away from connection tracking, and a rule that lets in what is.
+  private static func untrackedRules(_ accept: String) -> String {
+    """
+    *raw
+    :PREROUTING ACCEPT [0:0]
+    :OUTPUT ACCEPT [0:0]
+    [0:0] -A PREROUTING -p udp -m udp --dport 5060 -j CT --notrack
+    COMMIT
+
+    """
+      + SavedHost.rules.replacing(
+        "[0:0] -A INPUT -p tcp", with: "\(accept)\n[0:0] -A INPUT -p tcp")
+  }
+
+  @Test(
+    "Whoever gets in only because nothing is tracked is a finding, unless a rule names sources",
+    arguments: [
+      ("-A INPUT -m conntrack --ctstate UNTRACKED -j ACCEPT", true),
+      ("-A INPUT -m state --state UNTRACKED,ESTABLISHED -j ACCEPT", true),
+      ("-A INPUT -m conntrack ! --ctstate NEW,INVALID -j ACCEPT", true),
+      ("-A INPUT -s 198.51.100.0/24 -m conntrack --ctstate UNTRACKED -j ACCEPT", false),
+      // A rule that says so itself accepts everybody, tracked or not.
+      ("-A INPUT -p udp -m udp --dport 5060 -j ACCEPT", false),
+      ("-A INPUT -p tcp -m tcp --dport 23 -j ACCEPT", false),
+    ])
+  func untracked(rule: String, isOpen: Bool) throws {
+    var host = SavedHost()
+    host.rules = Self.untrackedRules(rule)
+    host.network.listeners = [
+      Listener(transport: .udp, address: end("0.0.0.0:5060"), isIPv6Only: nil)
+    ]
+    let findings = try host.audit().findings
+    #expect(findings.map(\.cause) == (isOpen ? [.unfiltered] : []))
+    #expect(findings.allSatisfy { $0.why.contains("untracked") && $0.asNew.rule?.index == 4 })
+  }
+
+  @Test("A family without any rule says so")
+  func noRules() throws {
+    var host = SavedHost()
+    host.rules6 = ""
+    host.network.addresses.append(
+      LocalAddress(address: address("2001:db8::5"), prefixLength: 64, interface: "eth0"))
+    host.network.listeners = [
+      Listener(transport: .udp, address: end("[::]:5060"), isIPv6Only: true)
+    ]
+    let finding = try #require(try host.audit().findings.first)
+    #expect(finding.cause == .unfiltered)
+    #expect(finding.why.contains("no ip6tables rule: everything is accepted"))
+    host.flows = [flow("[2001:db8:1::66]:5060", "[2001:db8::5]:5060", [.seenReply])]
+    #expect(
+      try host.audit().findings.map(\.why).allSatisfy {
+        $0.contains("no ip6tables rule: everything is accepted")
+      })
   }
 
   @Test(
@@ -131,6 +225,41 @@ struct AuditTests {
     #expect(finding.cause == .undecided)
     #expect(!finding.isBlockable)
     #expect(try host.plan().isEmpty)
+  }
+
+  @Test("Where the interface is only assumed, a rule that asks for it makes no leak")
+  func uncertainInterface() throws {
+    var host = SavedHost()
+    host.network.interfaces.append(Interface(name: "eth1", index: 3, isUp: true))
+    host.rules = SavedHost.rules.replacing(
+      "-s 198.51.100.10/32", with: "-i eth1 -s 198.51.100.10/32")
+    host.flows = [flow("198.51.100.10:5060", "192.0.2.5:5060", [.seenReply, .assured])]
+    #expect(try host.audit().findings.map(\.cause) == [.establishedBypass])
+    host.isInterfaceCertain = true
+    #expect(try host.audit().findings.map(\.cause) == [.establishedBypass])
+    host.isInterfaceCertain = false
+    var audit = try host.audit()
+    #expect(audit.findings.map(\.cause) == [.undecided])
+    #expect(audit.findings.first?.why.contains("interface") == true)
+    #expect(audit.blindSpots.map(\.kind).contains("ingress-unknown"))
+    // Refused by every interface is a leak still, `-i lo -j ACCEPT` or not.
+    host.flows = [flow("203.0.113.66:24376", "192.0.2.5:5060", [.seenReply, .assured])]
+    audit = try host.audit()
+    #expect(audit.findings.map(\.cause) == [.establishedBypass])
+    #expect(audit.findings.first?.asNew.rule?.index == 5)
+    #expect(audit.findings.first?.isBlockable == true)
+    // And without a list of interfaces nothing is known.
+    host.network.interfaces = []
+    #expect(try host.audit().findings.map(\.cause) == [.undecided])
+  }
+
+  @Test("An observation saved without the interface's certainty is read as certain")
+  func oldPeerRoute() throws {
+    let saved = NetworkFacts.PeerRoute(
+      peer: address("203.0.113.66"), local: address(SavedHost.pbx), route: Route(kind: .unicast))
+    let data = try JSONEncoder().encode(saved)
+    #expect(!String(decoding: data, as: UTF8.self).contains("isInterfaceCertain"))
+    #expect(try JSONDecoder().decode(NetworkFacts.PeerRoute.self, from: data) == saved)
   }
 
   @Test("A verdict that hangs on an unknown match is never a leak")
@@ -193,5 +322,32 @@ struct AuditTests {
     let increments = try #require(Audit(now).findings.first?.increments)
     #expect(increments.stateRule?.packets == nil)
     #expect(increments.flowPackets == nil)
+  }
+
+  @Test(
+    "Unseen filters are blind spots as far as they may touch a SIP endpoint's packets",
+    arguments: [
+      ("tcp", "22", SIPEndpoints(), false), ("tcp", "5060", SIPEndpoints(), false),
+      ("tcp", "5060", SIPEndpoints(tcpPorts: [5060]), true), ("udp", "5060", SIPEndpoints(), true),
+      ("udp", "5060", SIPEndpoints(udpPorts: [5062]), false),
+      // The port on the wire of a flow that is translated to 5060.
+      ("udp", "25060", SIPEndpoints(), true), ("udp", "25061", SIPEndpoints(), false),
+    ])
+  func unseenFilters(header: String, port: String, endpoints: SIPEndpoints, isBlind: Bool) throws {
+    var host = SavedHost()
+    host.native = """
+      {"nftables": [{"chain": {"family": "inet", "table": "f2b-table", "name": "f2b-chain",
+        "handle": 1, "type": "filter", "hook": "input", "prio": -1, "policy": "accept"}},
+       {"rule": {"family": "inet", "table": "f2b-table", "chain": "f2b-chain", "handle": 4,
+        "expr": [{"match": {"op": "==", "left": {"payload": {"protocol": "\(header)",
+        "field": "dport"}}, "right": {"set": [\(port)]}}}, {"reject": null}]}}]}
+      """
+    host.flows = [
+      flow(
+        "203.0.113.66:24376", "192.0.2.5:25060", [.seenReply, .destinationNAT],
+        reply: ("192.0.2.5:5060", "203.0.113.66:24376"))
+    ]
+    let spots = try host.audit(endpoints: endpoints).blindSpots
+    #expect(spots.contains { $0.text.contains("f2b-chain") } == isBlind)
   }
 }

@@ -230,4 +230,75 @@ struct BlockPlanTests {
     #expect(plan(observation).obstacles.isEmpty)
     #expect(plan(observation).omissions.count == 1)
   }
+
+  @Test("An inside interface that accepts everything does not protect who cannot come by it")
+  func insideInterface() throws {
+    var host = leaking()
+    host.network.interfaces.append(Interface(name: "eth1", index: 3, isUp: true, isLoopback: false))
+    host.rules = SavedHost.rules.replacing(
+      "[0:0] -A INPUT -p tcp", with: "[0:0] -A INPUT -i eth1 -j ACCEPT\n[0:0] -A INPUT -p tcp")
+    let inside = try #require(IPPrefix("10.0.0.0/8"))
+    let everywhere = try #require(IPPrefix("0.0.0.0/0"))
+    host.network.routedPrefixes = [
+      RoutedPrefix(prefix: everywhere, interfaces: ["eth0"]),
+      RoutedPrefix(prefix: inside, interfaces: ["eth1"]),
+    ]
+    #expect(try host.plan().entries.count == 1)
+    // A second default route: the peer may come by either.
+    host.network.routedPrefixes?.append(RoutedPrefix(prefix: everywhere, interfaces: ["eth1"]))
+    #expect(try host.plan().isEmpty)
+  }
+
+  @Test("Purge leaves rules, chains and sets that only look like ours")
+  func lookalikes() throws {
+    var host = SavedHost()
+    host.rules = SavedHost.rules.replacing(
+      "[0:0] -A INPUT -p tcp",
+      with:
+        "[0:0] -A INPUT -s 203.0.113.9/32 -m comment --comment \"sipleak: banned by joe\" -j DROP\n[0:0] -A INPUT -p tcp"
+    )
+    host.rules += """
+      *raw
+      :PREROUTING ACCEPT [0:0]
+      :OUTPUT ACCEPT [0:0]
+      :SIPLEAK - [0:0]
+      COMMIT
+
+      """
+    host.sets =
+      "create sipleak4 hash:net,port family inet hashsize 1024 maxelem 65536 timeout 0 counters comment\n"
+    let plan = RemovalPlan(.purge, snapshot: try host.firewall().snapshot)
+    #expect(plan.isEmpty)
+    #expect(plan.kept.count == 2)
+  }
+
+  @Test("Undo of a plan that widens standing chains puts them back as they were")
+  func undoOfAWiderPlan() throws {
+    var host = leaking()
+    host.rules += """
+      *raw
+      :PREROUTING ACCEPT [0:0]
+      :OUTPUT ACCEPT [0:0]
+      :SIPLEAK - [0:0]
+      [0:0] -A PREROUTING -m comment --comment "sipleak: ahead of conntrack" -j SIPLEAK
+      [0:0] -A SIPLEAK -m comment --comment "sipleak: chain v1"
+      [0:0] -A SIPLEAK -p tcp -m set --match-set sipleak4 src,dst -m comment --comment "sipleak: blocked peer" -j DROP
+      COMMIT
+
+      """
+    host.sets =
+      "create sipleak4 hash:net,port family inet hashsize 1024 maxelem 1000000 timeout 0 counters comment\n"
+    #expect(
+      try host.plan().rules.first?.undo == """
+        *raw
+        :SIPLEAK - [0:0]
+        -A SIPLEAK -m comment --comment "sipleak: chain v1"
+        -A SIPLEAK -p tcp -m set --match-set sipleak4 src,dst -m comment --comment "sipleak: blocked peer" -j DROP
+        -D OUTPUT -m comment --comment "sipleak: answers stay untracked" -j SIPLEAK-OUT
+        -F SIPLEAK-OUT
+        -X SIPLEAK-OUT
+        COMMIT
+
+        """)
+  }
 }

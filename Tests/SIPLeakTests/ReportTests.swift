@@ -87,6 +87,23 @@ struct ReportTests {
     #expect(text.contains("\\u{1b}[31m\\n-A INPUT -j ACCEPT\\u{202e}"))
   }
 
+  @Test("JSON holds nothing that drives a terminal, and reads back as it was")
+  func hostileJSON() throws {
+    let hostile = "x\u{7f}\u{85}\u{9b}31m\u{202e}\u{2066}\u{feff}\u{e0041}\u{2028}é日🙂"
+    let line = try JSONLine.text(["text": hostile])
+    #expect(
+      line.unicodeScalars.allSatisfy { $0 == "\n" || EscapedText.terminal("\($0)") == "\($0)" })
+    #expect(line.contains("\\u007f\\u0085\\u009b31m\\u202e"))
+    #expect(line.contains("\\udb40\\udc41"))
+    #expect(line.contains("é日🙂"))
+    #expect(
+      try JSONDecoder().decode([String: String].self, from: Data(line.utf8))["text"] == hostile)
+
+    var records = PacketRecords(try SavedHost().firewall().snapshot)
+    let answer = records.answer(Array("{\"proto\":1}".utf8), at: "a\u{9b}b")
+    #expect(answer.text.contains("a\\u009bb"))
+  }
+
   @Test("The diagnosis says who, how and what to do within 80 columns")
   func diagnosis() throws {
     let (audit, observation) = try leaking()
@@ -120,16 +137,100 @@ struct ReportTests {
     #expect(Quantity.duration(seconds) == text)
   }
 
+  @Test(
+    "A saved time outside of the calendar is a bad file", arguments: ["1e30", "-1", "253402300800"])
+  func impossibleTime(text: String) throws {
+    let (_, observation) = try leaking()
+    let folder = temporaryFolder()
+    defer { try? FileManager.default.removeItem(atPath: folder.string) }
+    try ObservationFiles.save(observation, to: folder)
+    let url = URL(filePath: folder.appending("sample.json").string)
+    let saved = String(decoding: try Data(contentsOf: url), as: UTF8.self)
+    try Data(saved.replacing("1795225330", with: text).utf8).write(to: url)
+    #expect {
+      try ObservationFiles.load(folder)
+    } throws: { error in
+      (error as? SIPLeakError)?.code == .badFile
+        && (error as? SIPLeakError)?.message.contains("sample.json: time") == true
+    }
+  }
+
+  @Test("No time or duration is too strange to be printed")
+  func strangeNumbers() throws {
+    for value in [Double.nan, .infinity, -.infinity, 1e30, -1e30, -1, 0] {
+      #expect(Quantity.rfc3339(value).count == 20)
+      #expect(!Quantity.utc(value).isEmpty)
+      #expect(!Quantity.duration(value).isEmpty)
+    }
+    var host = SavedHost()
+    var old = flow("203.0.113.66:24376", "192.0.2.5:5060", [.seenReply])
+    old.start = .max
+    host.flows = [old]
+    var observation = try host.observation()
+    for time in [1e30, -1e30, .nan] {
+      observation.sample.time = time
+      observation.earlier = observation.sample
+      observation.earlier?.time = -1e30
+      let audit = Audit(observation)
+      #expect(!AuditLines.text(audit, of: observation, isQuiet: false).isEmpty)
+      #expect(!DiagnosisText(audit, of: observation, style: TextStyle()).text().isEmpty)
+    }
+  }
+
+  @Test("Whoever is let in but for a few is told by the few")
+  func everybodyBut() throws {
+    func text(_ rule: String) throws -> String {
+      var host = SavedHost()
+      host.rules = """
+        *filter
+        :INPUT DROP [0:0]
+        \(rule)
+        COMMIT
+
+        """
+      let target = try #require(RulesetQuestions.Target("udp/5060"))
+      let questions = RulesetQuestions(
+        target, interface: "eth0", in: try host.firewall().snapshot)
+      return RulesetQuestionsText.text(questions, style: TextStyle(width: 200))
+    }
+    #expect(
+      try text("-A INPUT -s 203.0.113.66/32 -j DROP\n-A INPUT ! -s 192.0.2.0/24 -j ACCEPT")
+        .contains("filter INPUT 2: everybody but 192.0.2.0/24, 203.0.113.66\n"))
+    #expect(try text("-A INPUT -j ACCEPT").contains("filter INPUT 1: everybody\n"))
+    #expect(try text("-A INPUT -s 192.0.2.0/24 -j ACCEPT").contains("INPUT 1: 192.0.2.0/24\n"))
+  }
+
+  @Test("A folder whose earlier part was cut short can be saved over")
+  func savedOver() throws {
+    let (_, observation) = try leaking()
+    let folder = temporaryFolder()
+    defer { try? FileManager.default.removeItem(atPath: folder.string) }
+    try FileManager.default.createDirectory(
+      atPath: folder.appending("earlier").string, withIntermediateDirectories: true)
+    try ObservationFiles.save(observation, to: folder)
+    #expect(try ObservationFiles.load(folder).earlier == nil)
+    var twice = observation
+    twice.earlier = observation.sample
+    try ObservationFiles.save(twice, to: folder)
+    #expect(try ObservationFiles.load(folder).earlier != nil)
+    try ObservationFiles.save(observation, to: folder)
+    #expect(try ObservationFiles.load(folder).earlier == nil)
+  }
+
+  private func temporaryFolder() -> FilePath {
+    FilePath(
+      FileManager.default.temporaryDirectory.appending(
+        path: "sipleak-\(UInt64.random(in: 0...(.max)))"
+      )
+      .path(percentEncoded: false))
+  }
+
   @Test("A saved observation gives the findings it gave live")
   func saved() throws {
     let (audit, original) = try leaking()
     var observation = original
     observation.earlier = original.sample
-    let folder = FilePath(
-      FileManager.default.temporaryDirectory.appending(
-        path: "sipleak-\(UInt64.random(in: 0...(.max)))"
-      )
-      .path(percentEncoded: false))
+    let folder = temporaryFolder()
     defer { try? FileManager.default.removeItem(atPath: folder.string) }
     try ObservationFiles.save(observation, to: folder)
     let loaded = try ObservationFiles.load(folder)

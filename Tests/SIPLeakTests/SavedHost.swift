@@ -29,6 +29,8 @@ struct SavedHost {
 
   var rules = SavedHost.rules
   var rules6: String?
+  /// What `nft -j list ruleset` printed.
+  var native: String?
   var sets = ""
   var flows: [Flow] = []
   var network = NetworkFacts(
@@ -42,6 +44,8 @@ struct SavedHost {
     ],
     gateways: [address("192.0.2.1")])
   var problems: [String] = []
+  /// Whether the route back tells the interface.
+  var isInterfaceCertain: Bool?
 
   /// What `Observation.live` would have read on such a host.
   func observation(endpoints: SIPEndpoints = SIPEndpoints()) throws -> Observation {
@@ -55,7 +59,8 @@ struct SavedHost {
           NetworkFacts.PeerRoute(
             peer: peer, local: local,
             route: Route(
-              interface: "eth0", gateway: address("192.0.2.1"), source: nil, kind: .unicast)))
+              interface: "eth0", gateway: address("192.0.2.1"), source: nil, kind: .unicast),
+            isInterfaceCertain: isInterfaceCertain))
       }
     }
     return Observation(
@@ -69,6 +74,7 @@ struct SavedHost {
     var files: [String: [UInt8]] = [
       "ipv4.nft.save": Array(rules.utf8), "sets.save": Array(sets.utf8),
     ]
+    if let native { files["nft.json"] = Array(native.utf8) }
     if let rules6 { files["ipv6.nft.save"] = Array(rules6.utf8) }
     return try FirewallHost.reading(files: files)
   }

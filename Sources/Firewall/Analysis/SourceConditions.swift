@@ -72,7 +72,10 @@ struct SourceConditions {
       return result
     case is PortList, is TCPFlags, is HeaderField, is TypeOfService, is LinkType, is SourceMAC,
       is PhysicalDevice, is ReversePath, is SecurityPolicy, is ICMPCondition, is TimeCondition,
-      is ConnectionMark, is ConnectionHelper, is ConnectionVolume:
+      is ConnectionMark, is ConnectionHelper, is ConnectionVolume, is AmbiguousPorts:
+      return nil
+    // Without a payload, which no question gives, these are not decided for any source.
+    case is StringCondition, is U32Condition, is BPFCondition:
       return nil
     default:
       return Self.unfollowed("a match that may look at the source in a way not followed here")

@@ -58,6 +58,8 @@ struct FirewallAssembly {
         unseen(part, "its rules could not be read")
       }
     case .absent: break
+    // The kernel knows no nf_tables at all.
+    case .notInstalled where part.backend == .nft && isNativeAbsent: break
     case .notInstalled(let tool):
       // Where the other backend's tools are the ones installed, this one is not in use.
       if part.backend == .nft, isRead(part.family == .ipv4 ? .legacy4 : .legacy6) || isNativeRead {
@@ -94,6 +96,11 @@ struct FirewallAssembly {
 
   private var isNativeRead: Bool { isRead(.native) }
 
+  private var isNativeAbsent: Bool {
+    if case .absent = parts[.native] { return true }
+    return false
+  }
+
   private mutating func native() throws(FirewallError) -> NftRuleset? {
     switch parts[.native] {
     case .read(let bytes):
@@ -107,9 +114,12 @@ struct FirewallAssembly {
         return nil
       }
     case .notInstalled:
-      problem("nft is not installed: filters that iptables does not show would not be seen")
+      problem(
+        "nft is not installed: filters that iptables does not show would not be seen (it is in the"
+          + " package nftables)")
     case .failed(let why): problem(why)
-    case .absent, .notSaved:
+    case .absent: break
+    case .notSaved:
       problem("the nft ruleset was not saved: filters that iptables does not show are not seen")
     }
     return nil

@@ -26,8 +26,9 @@ public struct FirewallReading: Sendable {
 public enum FirewallHost {
   /// Reads everything that can decide about a packet, and changes nothing.
   ///
-  /// Runs `iptables-nft-save -c`, `iptables-legacy-save -c`, the same for IPv6, `ipset save` and
-  /// `nft -j list ruleset`. The legacy tools are run only for a family whose
+  /// Runs `iptables-nft-save -c`, `iptables-legacy-save -c`, the same for IPv6, `ipset save`,
+  /// `nft -j -t list ruleset` and, for a named set of ports, protocols or interfaces that rules ask,
+  /// `nft -j list set`; what that prints is put in front of the ruleset's. The legacy tools are run only for a family whose
   /// `/proc/net/ip_tables_names` names tables, for merely listing would create them (facts D7).
   /// What exists and cannot be read becomes an ``UnseenFilter`` and a problem, never an empty
   /// firewall. Needs CAP_NET_ADMIN, and CAP_NET_RAW for the legacy backend.

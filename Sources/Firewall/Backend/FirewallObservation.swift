@@ -73,12 +73,49 @@ struct FirewallObservation {
   }
 
   private func native() async -> Outcome {
-    // Terse: the elements of sets are not needed, and there may be a million.
+    // Terse: the elements of address sets are not needed, and there may be a million.
     let terse = await print("nft", ["-j", "-t", "list", "ruleset"], "read the nft ruleset")
-    if case .failure(let error) = terse, error.code == .toolFailed {
+    switch terse {
+    case .failure(let error) where error.code == .toolFailed:
       return await print("nft", ["-j", "list", "ruleset"], "read the nft ruleset")
+    case .failure(let error) where error.code == .toolNotFound:
+      return await isUnknownToKernel() ? .success(.absent) : terse
+    case .success(.read(let text)): return .success(.read(await withSets(text)))
+    default: return terse
     }
-    return terse
+  }
+
+  /// Whether this kernel certainly runs no nf_tables: neither built in nor loaded as a module.
+  ///
+  /// Its symbols are named in `/proc/kallsyms` either way, to everybody; `/sys/module` and
+  /// `/proc/modules` do not name what is built in. One of netfilter itself proves that names are
+  /// there to be found. A ruleset keeps the module in the kernel, so without it there is none.
+  private func isUnknownToKernel() async -> Bool {
+    let proof = """
+      grep -q ' nf_hook_slow' /proc/kallsyms || exit 11
+      grep -q ' nft_do_chain' /proc/kallsyms
+      test $? = 1
+      """
+    return (try? await context.run("sh", ["-c", proof]))?.isSuccess == true
+  }
+
+  /// The most sets that are listed one by one.
+  private static let mostSets = 64
+
+  /// Adds the elements of named sets of ports, protocols and interfaces, by which rules can be told
+  /// from those that concern SIP.
+  private func withSets(_ text: [UInt8]) async -> [UInt8] {
+    // A rule that asks a named set has `"@` in it; most rulesets don't, and are not read twice.
+    guard zip(text, text.dropFirst()).contains(where: { $0 == 0x22 && $1 == 0x40 }),
+      let ruleset = try? NftRuleset(text, name: FirewallPart.native.file)
+    else { return text }
+    var sets: [[UInt8]] = []
+    for words in ruleset.setsWorthListing.prefix(Self.mostSets) {
+      let listing = await print("nft", ["-j", "list"] + words, "read an nft set")
+      // A set that is gone by now stays unknown.
+      if case .success(.read(let set)) = listing { sets.append(set) }
+    }
+    return sets.isEmpty ? text : NftRuleset.adding(sets, to: text)
   }
 
   private func legacy(_ family: AddressFamily) async -> Outcome {

@@ -97,18 +97,16 @@ public struct Evaluation: Sendable {
         isReversed: reversed.contains(point.table))
     }
     if !isEvaluated, let delivered = packet.delivered {
-      walker.updateVariants { $0.deliver(to: delivered) }
+      let situation = walker.situation
+      walker.updateVariants { situation.deliver(&$0, to: delivered) }
     }
-    // A held packet that a rule sends to another zone may begin a flow there, and be translated.
-    let translation =
-      isEvaluated || walker.mayBeAnotherFlow
-      ? Self.translation(of: packet, walker.live) : .asAsked
+    let translation = Self.translation(of: packet, walker.live)
     for point in path.afterRouting {
       pass(
         point, packet, &walker, meetsNAT: isEvaluated,
         isReversed: reversed.contains(point.table))
     }
-    return walker.finished(unseen: unseenReasons(packet.family, path), translation: translation)
+    return walker.finished(unseen: unseenReasons(walker), translation: translation)
   }
 
   /// Whether one rule's conditions hold for a packet; its target is not looked at.
@@ -134,7 +132,7 @@ public struct Evaluation: Sendable {
     let isEarly = reference.table == "nat" || reference.chain == "PREROUTING"
     situation.stage = reference.table == "raw" ? .raw : isEarly ? .prerouting : .delivery
     if situation.stage == .delivery, let delivered = packet.delivered {
-      variant.deliver(to: delivered)
+      situation.deliver(&variant, to: delivered)
     }
     if packet.connection.state == .established || packet.connection.state == .related {
       variant.zone = packet.connection.zone ?? 0
@@ -262,11 +260,15 @@ public struct Evaluation: Sendable {
     return .elsewhere(ends.count == 1 ? ends.first ?? nil : nil)
   }
 
-  /// Filters that are not in the rulesets and see this packet.
-  private func unseenReasons(_ family: AddressFamily, _ path: PacketPath) -> [UnknownReason] {
-    unseen.filter { filter in
-      (filter.family == nil || filter.family == family)
-        && (filter.hooks.isEmpty || !path.hooks.isDisjoint(with: filter.hooks))
+  /// Filters that are not in the rulesets and may touch this packet.
+  private func unseenReasons(_ walker: Walker) -> [UnknownReason] {
+    guard !unseen.isEmpty else { return [] }
+    let situation = walker.situation
+    let view = PacketView(situation, walker.live)
+    return unseen.filter { filter in
+      (filter.family == nil || filter.family == view.family)
+        && (filter.hooks.isEmpty || !situation.path.hooks.isDisjoint(with: filter.hooks))
+        && filter.mayTouch(view)
     }.map { filter in
       let chain = filter.chain.map { " chain \($0)" } ?? ""
       return UnknownReason(

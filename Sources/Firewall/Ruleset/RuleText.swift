@@ -21,17 +21,23 @@ struct RuleText {
     var result: [UInt8] = []
     var begin = first.start
     if case .insert = parsed.command {
-      result += "-A ".utf8
+      result += "-A".utf8
       // `-IINPUT` and `--insert=INPUT` have no word of their own for the chain.
       let command = source.text(first)
       if command == "-I" || command == "--insert", tokens.count > 1 {
+        result.append(UInt8(ascii: " "))
         result += source.bytes[tokens[1].start..<tokens[1].end]
-      } else if let equals = command.utf8.firstIndex(of: UInt8(ascii: "=")) {
-        result += command[command.index(after: equals)...].utf8
       } else {
-        result += command.dropFirst(2).utf8
+        let equals = command.hasPrefix("--") ? command.firstIndex(of: "=") : nil
+        let name = equals.map { command[command.index(after: $0)...] } ?? command.dropFirst(2)
+        // A name that begins with a quote would open one as a word of its own.
+        if name.utf8.first != UInt8(ascii: "\"") { result.append(UInt8(ascii: " ")) }
+        result += name.utf8
       }
-      guard parsed.firstOption < tokens.count else { return result }
+      let begins = parsed.firstOption
+      guard begins < tokens.count, parsed.counterTokens != begins..<tokens.count else {
+        return result
+      }
       result.append(UInt8(ascii: " "))
       begin = tokens[parsed.firstOption].start
     }

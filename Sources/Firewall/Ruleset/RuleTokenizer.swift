@@ -114,6 +114,10 @@ extension SourceText {
           index += 1
         }
         if index - start > Self.longestLine { throw tooLong(start) }
+        // At the end of a line it would be taken for the line's own.
+        if bytes[index - 1] == UInt8(ascii: "\r") {
+          throw error(at: index - 1, expected: "a word that does not end in a carriage return")
+        }
       }
       token.end = index
       tokens.append(token)

@@ -6,6 +6,8 @@ public import Firewall
 public struct Audit: Sendable {
   /// The findings, leaks first.
   public var findings: [Finding]
+  /// The blocks that stand now.
+  public var blocks: [StandingBlock]
   /// What is not seen.
   public var blindSpots: [BlindSpot]
   /// Whether everything that was asked for was read whole.
@@ -17,12 +19,17 @@ public struct Audit: Sendable {
   /// The state rules that flows to SIP are let in by, findings or not.
   public var stateRules: [RuleReference]
 
+  /// Whether everything was read, nothing found, and every block does what it should.
+  public var isClean: Bool {
+    findings.isEmpty && isComplete && blocks.allSatisfy { $0.state == .inForce }
+  }
+
   /// The exit status of `audit` and `diagnose`, after the monitoring-plugin convention: 2 leaks,
   /// 3 not all was read, 1 only things to look at, 0 clean.
   public var exitStatus: Int32 {
     if findings.contains(where: { $0.level == .leak }) { return 2 }
     if !isComplete { return 3 }
-    return findings.isEmpty ? 0 : 1
+    return isClean ? 0 : 1
   }
 
   /// Judges an observation.
@@ -35,6 +42,7 @@ public struct Audit: Sendable {
     let snapshot = observation.sample.firewall.snapshot
     var findings: [Finding] = []
     var conditional: Set<RuleReference> = []
+    var unfiltered: [AddressFamily: Finding] = [:]
     var seen = 0
     for flow in observation.sample.flows {
       guard let sides = judge.sides(of: flow) else { continue }
@@ -46,16 +54,33 @@ public struct Audit: Sendable {
       {
         continue
       }
+      // One finding a host and family: where no rule decides, every flow says the same.
+      if finding.cause == .unfiltered {
+        let ofHost = finding.aboutHost
+        unfiltered[finding.family] =
+          unfiltered[finding.family].map { known in
+            Self.precedesByPlace(ofHost, known) ? ofHost : known
+          } ?? ofHost
+        continue
+      }
       findings.append(finding)
     }
+    findings += unfiltered.values
     findings += judge.unfilteredFindings(besides: findings)
     // Flow order is the kernel's hash order; an answer that can be compared needs one of its own.
     self.findings = findings.sorted(by: Self.precedes)
     sipFlowCount = seen
+    blocks = StandingBlock.all(of: observation, policy: policy)
     stateRules = judge.stateRules
     problems = observation.problems
     isComplete = observation.problems.isEmpty
     blindSpots = BlindSpot.all(of: observation, snapshot: snapshot)
+  }
+
+  /// Which of two findings of one host stands for both, whatever order the flows came in.
+  private static func precedesByPlace(_ left: Finding, _ right: Finding) -> Bool {
+    if left.wire.address != right.wire.address { return left.wire.address < right.wire.address }
+    return (left.wire.port, left.transport.rawValue) < (right.wire.port, right.transport.rawValue)
   }
 
   private static func precedes(_ left: Finding, _ right: Finding) -> Bool {
@@ -68,6 +93,7 @@ public struct Audit: Sendable {
       guard let first = left.peer, let second = right.peer else { return left.peer != nil }
       return first.address < second.address
     }
+    if left.peer == nil, left.family != right.family { return left.family == .ipv4 }
     let first = (left.peer?.port ?? 0, left.wire.port, left.zone)
     let second = (right.peer?.port ?? 0, right.wire.port, right.zone)
     return first < second

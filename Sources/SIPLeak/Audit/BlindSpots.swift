@@ -6,10 +6,7 @@ import HostNetwork
 extension BlindSpot {
   /// What the answer cannot see on this host.
   static func all(of observation: Observation, snapshot: FirewallSnapshot) -> [BlindSpot] {
-    var spots = snapshot.unseen.map { filter in
-      let place = ([filter.table] + (filter.chain.map { [$0] } ?? [])).joined(separator: " ")
-      return BlindSpot("unseen-filter", "\(filter.backend.rawValue) \(place): \(filter.why)")
-    }
+    var spots = unseenFilters(observation, snapshot)
     if observation.settings.accounting == false {
       spots.append(
         BlindSpot(
@@ -18,12 +15,45 @@ extension BlindSpot {
             + "those that begin afterwards"))
     }
     spots += spoofing(observation)
+    spots += uncertainWays(observation)
     spots += translatedPeers(observation)
     spots += otherListeners(observation)
     if observation.network.addresses.isEmpty {
       spots.append(BlindSpot("no-addresses", "no local address is known; no flow can be matched"))
     }
     return spots
+  }
+
+  /// Filters that iptables does not show, as far as they may touch what is sent to a SIP endpoint.
+  private static func unseenFilters(
+    _ observation: Observation, _ snapshot: FirewallSnapshot
+  ) -> [BlindSpot] {
+    guard !snapshot.unseen.isEmpty else { return [] }
+    var ends: Set<TransportPort> = []
+    for transport in observation.endpoints.transports {
+      for port in observation.endpoints.ports(of: transport) {
+        ends.insert(TransportPort(transport: transport, port: port))
+      }
+    }
+    // Hooks before the translation see the port on the wire.
+    let local = Set(observation.network.addresses.map(\.address))
+    for flow in observation.sample.flows {
+      guard
+        let sides = FlowSides(flow, endpoints: observation.endpoints, isLocal: local.contains)
+      else { continue }
+      ends.insert(TransportPort(transport: flow.original.transport, port: sides.wire.port))
+    }
+    return snapshot.unseen.filter { filter in
+      ends.contains { filter.mayTouch($0.transport, destinationPort: $0.port) }
+    }.map { filter in
+      let place = ([filter.table] + (filter.chain.map { [$0] } ?? [])).joined(separator: " ")
+      return BlindSpot("unseen-filter", "\(filter.backend.rawValue) \(place): \(filter.why)")
+    }
+  }
+
+  private struct TransportPort: Hashable {
+    var transport: IPProtocol
+    var port: UInt16
   }
 
   /// A spoofed carrier looks like the carrier unless the reverse path is checked (facts A7).
@@ -38,6 +68,20 @@ extension BlindSpot {
         "rp-filter-off",
         "rp_filter is 0 on \(names): a packet with a forged allowed source cannot be told from "
           + "the allowed one's")
+    ]
+  }
+
+  /// The way back tells the way in only where there is one (``RouteChoices``).
+  private static func uncertainWays(_ observation: Observation) -> [BlindSpot] {
+    let count = Set(
+      observation.network.peerRoutes.filter { $0.isInterfaceCertain == false }.map(\.peer)
+    ).count
+    guard count > 0 else { return [] }
+    return [
+      BlindSpot(
+        "ingress-unknown",
+        "by which interface \(count == 1 ? "one peer comes" : "\(count) peers come") is not known: "
+          + "there are policy rules, several paths or several default routes")
     ]
   }
 

@@ -63,8 +63,7 @@ struct Blockability {
   private mutating func admission(of peer: IPAddress, wire: Endpoint) -> String? {
     var destinations = targets[peer.family] ?? []
     if !destinations.contains(wire.address) { destinations.append(wire.address) }
-    // Without an interface list, one unknown interface stands for all of them.
-    let ways: [String?] = interfaces.isEmpty ? [nil] : interfaces
+    let ways = ways(to: peer)
     for transport in observation.endpoints.transports.sorted(by: { $0.rawValue < $1.rawValue }) {
       var ports = observation.endpoints.ports(of: transport)
       if !ports.contains(wire.port) { ports.append(wire.port) }
@@ -83,13 +82,30 @@ struct Blockability {
     return nil
   }
 
+  /// The interfaces an address may come by: those that some route leads to it by.
+  ///
+  /// An inside network's interface, where everything is accepted, is none of them for an address
+  /// that no route of it covers. With nothing known one unknown interface stands for all.
+  private func ways(to peer: IPAddress) -> [String?] {
+    guard let routes = observation.network.routedPrefixes else {
+      return interfaces.isEmpty ? [nil] : interfaces
+    }
+    let covering = routes.filter { $0.prefix.contains(peer) }
+    guard covering.allSatisfy({ $0.interfaces != nil }) else {
+      return interfaces.isEmpty ? [nil] : interfaces
+    }
+    let names = Set(covering.flatMap { $0.interfaces ?? [] }).intersection(interfaces).sorted()
+    // No route back: it can only be a one-way sender, by any interface.
+    return names.isEmpty ? (interfaces.isEmpty ? [nil] : interfaces) : names
+  }
+
   private static func objection(_ walk: Walk) -> String? {
     if walk.isCertain, walk.verdict.isRefused { return nil }
     if let rule = walk.outcomes.first(where: { $0.verdict == .accept })?.rule {
       let place = "\(rule.table) \(rule.chain) \(rule.index)"
       return rule.index == 0
         ? "accepted as NEW by the policy of \(rule.table) \(rule.chain)"
-        : "accepted as NEW, from some port or interface at least, by \(place)"
+        : "\(walk.isCertain ? "accepted" : "may be accepted") as NEW by \(place)"
     }
     let reason = walk.unknowns.first?.text ?? "something the rules do not show"
     return "not certainly refused as NEW: \(reason)"

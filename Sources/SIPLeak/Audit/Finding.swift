@@ -103,6 +103,21 @@ public struct Finding: Sendable, Hashable {
 
   /// Whether wire and delivered side differ.
   public var isTranslated: Bool { wire != delivered }
+
+  /// The same finding about the whole host, without the flow that showed it.
+  var aboutHost: Finding {
+    var copy = self
+    copy.grade = nil
+    copy.zone = 0
+    copy.peer = nil
+    copy.origin = nil
+    copy.asHeld = asNew
+    copy.isBlockable = false
+    copy.notBlockableBecause = "it is no address but the whole host"
+    copy.flow = nil
+    copy.increments = nil
+    return copy
+  }
 }
 
 /// Something the answer cannot see, as part of the answer.

@@ -13,6 +13,8 @@ struct FlowJudge {
   let comparison: SampleComparison?
   let localAddresses: Set<IPAddress>
   private let routes: [RouteQuestion: Route]
+  /// The interfaces a packet from outside may come by.
+  let ways: [String]
   private var blockability: Blockability
   private(set) var stateRules: [RuleReference] = []
   private var sipRulesByEndpoint: [SIPPlace: [RuleReference]] = [:]
@@ -40,8 +42,11 @@ struct FlowJudge {
     localAddresses = Set(observation.network.addresses.map(\.address))
     routes = Dictionary(
       observation.network.peerRoutes.compactMap { entry in
-        entry.route.map { (RouteQuestion(peer: entry.peer, local: entry.local), $0) }
+        // Where it is only assumed, the rules have to agree on every interface.
+        guard entry.isInterfaceCertain != false else { return nil }
+        return entry.route.map { (RouteQuestion(peer: entry.peer, local: entry.local), $0) }
       }, uniquingKeysWith: { first, _ in first })
+    ways = observation.ways
     blockability = Blockability(observation, policy: policy)
   }
 
@@ -64,8 +69,8 @@ struct FlowJudge {
 
     let packet = PeerPacket(sides: sides, flow: flow, ingress: ingress(sides))
     let path = path(to: sides)
-    let asNew = evaluation.walk(packet.asNew, to: path).judgedWhereAsked
-    let asHeld = evaluation.walk(packet.asHeld, to: path)
+    let asNew = evaluation.walk(packet.asNew, to: path, byAnyOf: ways).judgedWhereAsked
+    let asHeld = evaluation.walk(packet.asHeld, to: path, byAnyOf: ways)
     if asHeld.isCertain, asHeld.verdict == .accept, let rule = asHeld.decidingRule,
       rule != asNew.decidingRule, !stateRules.contains(rule)
     {
@@ -75,7 +80,7 @@ struct FlowJudge {
       let judged = Judgement.of(
         flow, sides: sides, asNew: asNew, asHeld: asHeld, hasTrust: policy.hasTrust,
         mayBeAdmittedAgain: {
-          let any = timeless.walk(packet.asNew, to: path).judgedWhereAsked
+          let any = timeless.walk(packet.asNew, to: path, byAnyOf: ways).judgedWhereAsked
           return !(any.isCertain && any.verdict.isRefused)
         })
     else { return nil }
@@ -103,6 +108,7 @@ struct FlowJudge {
     return flow.status.contains(.seenReply) ? .established : .latent
   }
 
+  /// The interface the peer's packets come by, or `nil` when that is not certain.
   func ingress(_ sides: FlowSides) -> String? {
     routes[RouteQuestion(peer: sides.peer.address, local: sides.wire.address)]?.interface
   }

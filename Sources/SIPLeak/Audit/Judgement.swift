@@ -49,7 +49,12 @@ struct Judgement {
         why: "opened while the rules let it in; its own packets have kept it alive since")
     }
     guard let rule = asNew.decidingRule, rule.index > 0 else {
-      return Judgement(cause: .unfiltered, why: "no rule decides about it: the policy is ACCEPT")
+      let tool = flow.family == .ipv4 ? "iptables" : "ip6tables"
+      return Judgement(
+        cause: .unfiltered,
+        why: asNew.decidingRule == nil
+          ? "no \(tool) rule: everything is accepted"
+          : "no \(tool) rule decides who reaches it: the policy is ACCEPT")
     }
     guard hasTrust else { return nil }
     return Judgement(

@@ -5,8 +5,8 @@ import HostNetwork
 extension FlowJudge {
   /// Families whose SIP ports are open to everybody though no rule says so; one finding a family.
   ///
-  /// IPv6 without ip6tables rules is not even tracked (facts A8), so flows cannot show it: a
-  /// listener is the evidence.
+  /// IPv6 without ip6tables rules is not even tracked (facts A8), nor is what a raw-table rule keeps
+  /// away from tracking, so flows cannot show it: a listener is the evidence.
   mutating func unfilteredFindings(besides findings: [Finding]) -> [Finding] {
     let reported = Set(findings.filter { $0.cause == .unfiltered }.map(\.family))
     var result: [Finding] = []
@@ -43,25 +43,63 @@ extension FlowJudge {
       for stranger in Self.strangers(family) where !localAddresses.contains(stranger) {
         let packet = Packet(
           transport: listener.transport, source: stranger, destination: destination.address,
-          sourcePort: 5060, destinationPort: destination.port, inInterface: local.interface,
-          connection: .new)
-        let walk = evaluation.walk(packet, to: .input)
-        guard walk.isCertain, walk.verdict == .accept, (walk.decidingRule?.index ?? 0) == 0 else {
-          continue
+          sourcePort: 5060, destinationPort: destination.port, inInterface: nil, connection: .new)
+        if let found = opening(packet, to: destination) {
+          return OpenListener(
+            listener: listener, destination: destination, walk: found.walk, why: found.why)
         }
-        let hasRules = observation.sample.firewall.snapshot.rulesets.contains {
-          $0.family == family && $0.tables.contains { $0.chains.contains { !$0.rules.isEmpty } }
-        }
-        let tool = family == .ipv4 ? "iptables" : "ip6tables"
-        return OpenListener(
-          listener: listener, destination: destination, walk: walk,
-          why: hasRules
-            ? "anybody reaches \(destination): no \(tool) rule decides, the policy is ACCEPT"
-            : "anybody reaches \(destination): there is no \(tool) rule at all, and without one "
-              + "the kernel tracks nothing there")
       }
     }
     return nil
+  }
+
+  /// How a stranger's packet gets in without a rule that lets strangers in, by any interface.
+  ///
+  /// The interface that holds the address says nothing: addresses of a PBX stand on `lo` as well.
+  private mutating func opening(
+    _ packet: Packet, to destination: Endpoint
+  ) -> (walk: Walk, why: String)? {
+    var ways: [String?] = observation.network.interfaces.filter { $0.isUp && !$0.isLoopback }
+      .map(\.name)
+    // Without an interface list, one unknown interface stands for all of them.
+    if ways.isEmpty { ways = [nil] }
+    var found: (walk: Walk, why: String)?
+    var open: [String?] = []
+    for way in ways {
+      var packet = packet
+      packet.inInterface = way
+      let walk = evaluation.walk(packet, to: .input)
+      guard walk.isCertain, walk.verdict == .accept, let why = why(walk, packet, destination)
+      else { continue }
+      open.append(way)
+      found = found ?? (walk, why)
+    }
+    guard var found else { return nil }
+    let who =
+      open.count == ways.count
+      ? "anybody" : "anybody who comes by \(open.compactMap { $0 }.joined(separator: ", "))"
+    found.why = "\(who) reaches \(destination)\(found.why)"
+    return found
+  }
+
+  /// Why an accepted stranger is nobody's decision, or `nil` when a rule lets strangers in.
+  private func why(_ walk: Walk, _ packet: Packet, _ destination: Endpoint) -> String? {
+    let tool = packet.family == .ipv4 ? "iptables" : "ip6tables"
+    guard let rule = walk.decidingRule else {
+      return ": no \(tool) rule: everything is accepted, and the kernel tracks nothing there"
+    }
+    if rule.index == 0 {
+      return ": no \(tool) rule decides, the policy is ACCEPT"
+    }
+    // Let in for being untracked: the rule never looks at who sends, and no flow will show him.
+    let snapshot = observation.sample.firewall.snapshot
+    guard walk.path.contains(where: { $0.rule.table == "raw" }),
+      snapshot.hasUntracking
+    else { return nil }
+    let tracked = Evaluation(snapshot.withoutUntracking).walk(packet, to: .input)
+    guard tracked.isCertain, tracked.verdict.isRefused else { return nil }
+    return " untracked: a rule of table raw keeps it from connection tracking, and \(rule.table) "
+      + "\(rule.chain) \(rule.index) accepts what is not tracked; no flow shows who comes in"
   }
 
   /// Addresses nobody's allowlist has a reason to name: TEST-NETs, benchmarking, documentation.
@@ -71,6 +109,38 @@ extension FlowJudge {
       ? ["198.18.255.77", "203.0.113.251", "100.127.255.77"]
       : ["2001:db8:ffff:ffff::77", "2001:2:0:ffff::77"]
     return texts.compactMap { IPAddress($0) }
+  }
+}
+
+extension FirewallSnapshot {
+  /// Whether some rule keeps packets away from connection tracking.
+  fileprivate var hasUntracking: Bool {
+    rulesets.contains { ruleset in
+      ruleset.table("raw")?.chains.contains { $0.rules.contains(where: \.stopsTracking) } == true
+    }
+  }
+
+  /// The same firewall with everything tracked.
+  fileprivate var withoutUntracking: FirewallSnapshot {
+    var copy = self
+    for ruleset in copy.rulesets.indices {
+      for table in copy.rulesets[ruleset].tables.indices
+      where copy.rulesets[ruleset].tables[table].name == "raw" {
+        for chain in copy.rulesets[ruleset].tables[table].chains.indices {
+          copy.rulesets[ruleset].tables[table].chains[chain].rules.removeAll(
+            where: \.stopsTracking)
+        }
+      }
+    }
+    return copy
+  }
+}
+
+extension Rule {
+  /// `-j CT --notrack`, or `-j NOTRACK` of older kernels.
+  fileprivate var stopsTracking: Bool {
+    target?.name == "NOTRACK"
+      || target?.name == "CT" && target?.options.contains { $0.name == "--notrack" } == true
   }
 }
 

@@ -57,8 +57,11 @@ public struct Enforcement: Sendable {
         advice: "Blocks are entries of a set: apt-get install ipset. Nothing was changed.")
     }
     try await dryRun(plan, report: report)
+    try await checkUnchanged(since: before)
     try await writeSets(plan, before: before)
     try await writeRules(plan, before: before)
+    try await checkRules(plan, before: before)
+    if plan.isRenewal { report(Step(name: "renewed", text: "the rules that ask our sets")) }
     for entry in plan.entries {
       report(Step(name: "blocked", text: "\(entry.address) from \(entry.transport)/\(entry.port)"))
     }
@@ -66,6 +69,15 @@ public struct Enforcement: Sendable {
     let verification = try await Verification.run(
       plan, before: before, policy: policy, access: access, after: verifyAfter)
     for line in verification.lines { report(Step(name: line.answer.rawValue, text: line.text)) }
+    if verification.mustBeTakenBack {
+      try await takeBack(
+        plan, before: before, rules: plan.rules, because: "the block was not right",
+        FirewallError(
+          .toolFailed, operation: "keep the block",
+          found: verification.lines.first { $0.answer == .failed }?.text,
+          advice: "The firewall may have been in the middle of a reload; look again when it has "
+            + "stood still."))
+    }
     _ = consume lock
     return Outcome(answer: verification.answer, deleted: deleted, verification: verification)
   }
@@ -76,7 +88,9 @@ public struct Enforcement: Sendable {
   ) async throws(SIPLeakError) {
     var loaded = 0
     for rules in plan.rules {
-      let sets = plan.setText.lines(ofFamily: rules.family)
+      // Our rules name the set, also where only they are renewed.
+      let sets =
+        OwnObjects.createLine(rules.family) + "\n" + plan.setText.lines(ofFamily: rules.family)
       // In an empty table there is nothing to delete and only the first place to insert at.
       let text = rules.text.forEmptyTable
       switch await FirewallHost.dryRun(
@@ -97,7 +111,44 @@ public struct Enforcement: Sendable {
     if loaded > 0 { report(Step(name: "dry run", text: "our rules load in an empty namespace")) }
   }
 
+  /// Nothing is written on what is not so any more: a reload in between changes every verdict.
+  private func checkUnchanged(since before: Observation) async throws(SIPLeakError) {
+    let now: FirewallReading
+    do throws(FirewallError) {
+      now = try await FirewallHost.snapshot(access.tools)
+    } catch {
+      throw SIPLeakError(
+        .unchanged, "\(error)", advice: error.advice ?? "", detail: error.standardError ?? "")
+    }
+    guard now.problems.isEmpty,
+      Stability.isSame(now.snapshot, before.sample.firewall.snapshot)
+    else {
+      throw SIPLeakError(
+        .unchanged, "the firewall changed while the block was planned",
+        advice: "Nothing was changed. Run it again when the firewall stands still.")
+    }
+  }
+
+  /// The rules are judged before any flow is deleted: a block that does not hold is taken back.
+  private func checkRules(
+    _ plan: BlockPlan, before: Observation
+  ) async throws(SIPLeakError) {
+    do throws(FirewallError) {
+      var now = before
+      now.sample.firewall = try await FirewallHost.snapshot(access.tools)
+      guard let failed = Verification.firstNotRefused(plan, before: before, now: now) else {
+        return
+      }
+      throw FirewallError(
+        .toolFailed, operation: "block \(failed)", found: "its packets are not certainly refused")
+    } catch {
+      try await takeBack(
+        plan, before: before, rules: plan.rules, because: "the block does not hold", error)
+    }
+  }
+
   private func writeSets(_ plan: BlockPlan, before: Observation) async throws(SIPLeakError) {
+    guard !plan.setText.isEmpty else { return }
     do throws(FirewallError) {
       try await FirewallHost.restoreSets(Array(plan.setText.utf8), access.tools)
     } catch {
@@ -137,6 +188,10 @@ public struct Enforcement: Sendable {
         left.append("our chains in \(text.family.rawValue) \(text.table): \(error)")
       }
     }
+    await removeTables(
+      rules.filter(\.makesTable).map {
+        RemovalPlan.MadeTable(backend: $0.backend, family: $0.family, name: $0.table)
+      })
     for undo in plan.setUndo(before: before.sample.firewall.snapshot) {
       do throws(FirewallError) {
         try await FirewallHost.restoreSets(Array(undo.utf8), access.tools)
@@ -215,7 +270,7 @@ public struct Enforcement: Sendable {
           advice: error.advice ?? "", detail: error.standardError ?? "")
       }
     }
-    try await removeMadeTables(plan)
+    await removeTables(plan.tables)
     if !plan.setText.isEmpty {
       do throws(FirewallError) {
         try await FirewallHost.restoreSets(Array(plan.setText.utf8), access.tools)
@@ -232,11 +287,13 @@ public struct Enforcement: Sendable {
   }
 
   /// Removes the tables that were not there before us, where nobody has put anything into them.
-  private func removeMadeTables(_ plan: RemovalPlan) async throws(SIPLeakError) {
-    guard !plan.tables.isEmpty else { return }
+  ///
+  /// An empty table decides nothing, so one that stays is no failure.
+  private func removeTables(_ tables: [RemovalPlan.MadeTable]) async {
+    guard !tables.isEmpty else { return }
     do throws(FirewallError) {
       let snapshot = try await FirewallHost.snapshot(access.tools).snapshot
-      for made in plan.tables {
+      for made in tables where made.backend == .nft {
         guard
           let table = snapshot.rulesets.first(where: {
             $0.backend == made.backend && $0.family == made.family
@@ -245,7 +302,6 @@ public struct Enforcement: Sendable {
         _ = try await FirewallHost.removeEmptyTable(table, family: made.family, access.tools)
       }
     } catch {
-      // An empty table decides nothing; what was asked is done.
       return
     }
   }
@@ -264,6 +320,16 @@ extension RemovalPlan {
   ) async throws(SIPLeakError) -> RemovalPlan {
     do throws(FirewallError) {
       let reading = try await FirewallHost.snapshot(access.tools)
+      if let problem = reading.problems.first {
+        throw FirewallError(
+          .toolFailed, operation: "read all of the firewall", found: problem,
+          advice: "What is ours cannot be told on a partial reading; nothing was changed.")
+      }
+      guard await FirewallHost.ipsetAvailable(access.tools) else {
+        throw FirewallError(
+          .toolNotFound, operation: "read the sets",
+          advice: "ipset is not installed, or the kernel has no sets: apt-get install ipset.")
+      }
       return RemovalPlan(request, snapshot: reading.snapshot)
     } catch {
       throw SIPLeakError(reading: error)

@@ -50,24 +50,86 @@ public struct Verification: Sendable {
     return Verification(plan, before: before, now: now, policy: policy)
   }
 
-  /// Judges what was read after an apply.
-  ///
-  /// Pure.
+  /// Whether the block has to be taken back: it does not hold, or it cuts somebody who may come in.
+  public private(set) var mustBeTakenBack = false
+
+  /// Judges what was read after an apply; pure.
   init(_ plan: BlockPlan, before: Observation, now: Observation, policy: AuditPolicy) {
     lines = []
-    let was = Evaluation(before.sample.firewall.snapshot)
-    let rules = Evaluation(now.sample.firewall.snapshot)
-    for entry in plan.entries { check(entry, plan: plan, before: before, now: now, rules: rules) }
-    checkOthers(plan, before: before, was: was, rules: rules)
+    var was = RepeatedEvaluation(Evaluation(before.sample.firewall.snapshot))
+    var rules = RepeatedEvaluation(Evaluation(now.sample.firewall.snapshot))
+    for entry in plan.entries {
+      check(entry, plan: plan, before: before, now: now, rules: &rules)
+    }
+    checkAdmission(plan, now: now, policy: policy)
+    checkOthers(plan, before: before, was: &was, rules: &rules)
+    checkMembers(plan, before: before, was: &was, rules: &rules)
+    mustBeTakenBack = lines.contains { $0.answer == .failed }
+    // A partial reading proves nothing gone.
+    for problem in now.problems {
+      lines.append(Line(answer: .notYetSeen, text: "not read: \(problem)"))
+    }
+  }
+
+  /// The first planned peer whose packets the rules do not certainly refuse, or `nil`.
+  static func firstNotRefused(
+    _ plan: BlockPlan, before: Observation, now: Observation
+  ) -> IPAddress? {
+    var rules = RepeatedEvaluation(Evaluation(now.sample.firewall.snapshot))
+    return plan.entries.first { entry in
+      packets(of: entry, plan: plan, in: before).contains { packet, path in
+        let walk = rules.walk(packet, to: path, byAnyOf: before.ways)
+        return !(walk.isCertain && walk.verdict.isRefused)
+      }
+    }?.address
+  }
+
+  /// A peer that the rules underneath admit now was blocked on a half-loaded firewall.
+  private mutating func checkAdmission(
+    _ plan: BlockPlan, now: Observation, policy: AuditPolicy
+  ) {
+    var blockability = Blockability(now, policy: policy)
+    for entry in plan.entries {
+      guard let local = now.localAddress(entry.address.family),
+        let why = blockability.answer(
+          for: entry.address, wire: Endpoint(local, entry.port), cause: .hostOpened)
+      else { continue }
+      lines.append(Line(answer: .failed, text: "\(entry.address) may come in now: \(why)"))
+    }
+  }
+
+  /// Whoever was blocked before still is.
+  private mutating func checkMembers(
+    _ plan: BlockPlan, before: Observation, was: inout RepeatedEvaluation,
+    rules: inout RepeatedEvaluation
+  ) {
+    let planned = Set(plan.entries.map(\.element))
+    for family in AddressFamily.allCases {
+      guard let local = before.localAddress(family) else { continue }
+      for member in before.sample.firewall.snapshot.ownSet(family)?.entries ?? []
+      where !planned.contains(member.element) {
+        guard let block = OwnObjects.parse(member.element) else { continue }
+        let packet = Packet(
+          transport: block.transport, source: block.address, destination: local, sourcePort: nil,
+          destinationPort: block.port, inInterface: nil,
+          connection: ConnectionFacts(state: .established, direction: .original))
+        let first = was.walk(packet, to: .input, byAnyOf: before.ways)
+        guard first.isCertain, first.verdict.isRefused else { continue }
+        let second = rules.walk(packet, to: .input, byAnyOf: before.ways)
+        if !(second.isCertain && second.verdict.isRefused) {
+          lines.append(Line(answer: .failed, text: "\(block.address) was blocked and is not now"))
+        }
+      }
+    }
   }
 
   private mutating func check(
     _ entry: BlockPlan.Entry, plan: BlockPlan, before: Observation, now: Observation,
-    rules: Evaluation
+    rules: inout RepeatedEvaluation
   ) {
     var decided: RuleReference?
     for (packet, path) in Self.packets(of: entry, plan: plan, in: before) {
-      let walk = rules.walk(packet, to: path)
+      let walk = rules.walk(packet, to: path, byAnyOf: before.ways)
       guard walk.isCertain, walk.verdict.isRefused else {
         let by = walk.decidingRule.map { " by \($0.place)" } ?? ""
         lines.append(
@@ -125,7 +187,7 @@ public struct Verification: Sendable {
         (
           Packet(
             transport: entry.transport, source: entry.address, destination: local.address,
-            sourcePort: nil, destinationPort: entry.port, inInterface: local.interface,
+            sourcePort: nil, destinationPort: entry.port, inInterface: nil,
             connection: .new), .input
         ))
     }
@@ -134,7 +196,8 @@ public struct Verification: Sendable {
 
   /// Whoever got in before and is not blocked still gets in.
   private mutating func checkOthers(
-    _ plan: BlockPlan, before: Observation, was: Evaluation, rules: Evaluation
+    _ plan: BlockPlan, before: Observation, was: inout RepeatedEvaluation,
+    rules: inout RepeatedEvaluation
   ) {
     let blocked = Set(plan.entries.map(\.address))
     let judge = FlowJudge(before, policy: AuditPolicy())
@@ -146,17 +209,19 @@ public struct Verification: Sendable {
       let packet = PeerPacket(sides: sides, flow: flow, ingress: judge.ingress(sides))
       let path = judge.path(to: sides)
       for question in [packet.asNew, packet.asHeld] {
-        let first = was.walk(question, to: path)
-        guard first.isCertain, first.verdict == .accept else { continue }
-        let second = rules.walk(question, to: path)
-        guard second.isCertain, second.verdict == .accept else {
+        // Also where the interface or a match leaves the answer open: whoever may have got in must
+        // not be certainly refused now.
+        let first = was.walk(question, to: path, byAnyOf: before.ways)
+        guard first.mayAccept else { continue }
+        let second = rules.walk(question, to: path, byAnyOf: before.ways)
+        guard second.mayAccept else {
           lines.append(
             Line(
               answer: .failed,
               text: "\(sides.peer.address) was accepted before and is not any more"))
           return
         }
-        if question == packet.asNew { kept.insert(sides.peer.address) }
+        if question == packet.asNew, second.isCertain { kept.insert(sides.peer.address) }
       }
     }
     guard let example = kept.min() else { return }

@@ -20,11 +20,7 @@ public struct PacketRecords {
   ///   - place: The file and line, for the error.
   /// - Returns: The answer as one line with a newline, and whether the line could be read.
   public mutating func answer(_ line: [UInt8], at place: String) -> (text: String, isGood: Bool) {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    func text(_ value: some Encodable) -> String {
-      (try? encoder.encode(value)).map { String(decoding: $0, as: UTF8.self) + "\n" } ?? "{}\n"
-    }
+    func text(_ value: some Encodable) -> String { (try? JSONLine.text(value)) ?? "{}\n" }
     do throws(SIPLeakError) {
       let question = try Self.question(line, at: place)
       return (text(WalkJSON(walk(question))), true)

@@ -124,6 +124,9 @@ private struct HostReader {
     }
     network.interfaces = read("the interfaces", []) { try HostNetwork.interfaces(in: namespace) }
     network.gateways = read("the routes", []) { try HostNetwork.gateways(in: namespace) }
+    network.routedPrefixes = read("where the routes lead", nil) {
+      try HostNetwork.routedPrefixes(in: namespace)
+    }
     network.resolvers = HostNetwork.resolvers()
     let likely = endpoints.ports.union([5060, 5061, 5062, 5080, 5160, 5161])
     network.listeners = read("the listening sockets", []) {
@@ -132,7 +135,8 @@ private struct HostReader {
     network.reversePathFilter = read("rp_filter", [:]) {
       try HostNetwork.reversePathFilter(in: namespace)
     }
-    network.peerRoutes = routes(to: sample.flows, own: network.addresses)
+    network.peerRoutes = routes(
+      to: sample.flows, own: network.addresses, reversePath: network.reversePathFilter)
     let settings = read("connection tracking's settings", ConntrackSettings()) {
       try ConntrackSettings.read(in: namespace)
     }
@@ -140,7 +144,7 @@ private struct HostReader {
     let count = try? FlowTable.count(in: namespace)
     var sample = sample
     sample.firewall.snapshot.localAddresses = network.addresses.map(\.address)
-    sample.firewall.snapshot.time = Int64(sample.time)
+    sample.firewall.snapshot.time = sample.wholeSeconds
     return Observation(
       host: HostIdentity(name: Self.name.host, kernel: Self.name.kernel, flowCount: count),
       endpoints: endpoints, network: network, settings: settings, expectations: expectations,
@@ -149,7 +153,7 @@ private struct HostReader {
 
   /// The routes back to the peers of flows to SIP, one question a pair of addresses.
   private mutating func routes(
-    to flows: [Flow], own: [LocalAddress]
+    to flows: [Flow], own: [LocalAddress], reversePath: [String: Int]
   ) -> [NetworkFacts.PeerRoute] {
     let local = Set(own.map(\.address))
     var asked: Set<[IPAddress]> = []
@@ -160,6 +164,8 @@ private struct HostReader {
       note(["the routes to the peers: \(error)"])
       return []
     }
+    let strict = Set(reversePath.filter { $0.value == 1 }.keys)
+    var choices: [AddressFamily: RouteChoices?] = [:]
     var result: [NetworkFacts.PeerRoute] = []
     for flow in flows {
       guard
@@ -170,10 +176,27 @@ private struct HostReader {
       // From an address that is not ours (a forward's inside) the kernel refuses the question.
       let from = local.contains(sides.wire.address) ? sides.wire.address : nil
       let route = try? lookup.route(to: sides.peer.address, from: from, mark: flow.mark)
+      let family = sides.peer.address.family
+      let known = choices[family] ?? routeChoices(family)
+      choices[family] = .some(known)
       result.append(
-        NetworkFacts.PeerRoute(peer: sides.peer.address, local: sides.wire.address, route: route))
+        NetworkFacts.PeerRoute(
+          peer: sides.peer.address, local: sides.wire.address, route: route,
+          isInterfaceCertain: route?.interface.map {
+            // rp_filter is IPv4's; choices that could not be read decide nothing.
+            known?.makesCertain($0, strict: family == .ipv4 ? strict : []) ?? false
+          }))
     }
     return result
+  }
+
+  private mutating func routeChoices(_ family: AddressFamily) -> RouteChoices? {
+    do throws(HostNetworkError) {
+      return try HostNetwork.routeChoices(family, in: access.namespace)
+    } catch {
+      note(["the policy rules: \(error)"])
+      return nil
+    }
   }
 
   /// What `uname -n` and `uname -r` print.

@@ -50,6 +50,12 @@ public struct Observation: Sendable {
     /// The firewall, with its counters.
     public var firewall: FirewallReading
 
+    /// The times a host can have: 1970 to 9999.
+    static let times: Range<Double> = 0..<253_402_300_800
+
+    /// The time in whole seconds, or `nil` when it is none.
+    var wholeSeconds: Int64? { Self.times.contains(time) ? Int64(time) : nil }
+
     /// Makes a sample.
     public init(time: Double, flows: [Flow], firewall: FirewallReading) {
       self.time = time
@@ -86,12 +92,20 @@ public struct NetworkFacts: Sendable, Hashable, Codable {
     public var local: IPAddress
     /// The route, or `nil` when there is none or it could not be asked.
     public var route: Route?
+    /// Whether its packets certainly come by the route's interface; `nil` in observations that did
+    /// not ask, and taken for yes.
+    ///
+    /// `false` under policy rules, several paths or several default routes (``RouteChoices``).
+    public var isInterfaceCertain: Bool?
 
     /// Makes an entry.
-    public init(peer: IPAddress, local: IPAddress, route: Route?) {
+    public init(
+      peer: IPAddress, local: IPAddress, route: Route?, isInterfaceCertain: Bool? = nil
+    ) {
       self.peer = peer
       self.local = local
       self.route = route
+      self.isInterfaceCertain = isInterfaceCertain
     }
   }
 
@@ -109,12 +123,14 @@ public struct NetworkFacts: Sendable, Hashable, Codable {
   public var peerRoutes: [PeerRoute]
   /// Effective `rp_filter` per interface.
   public var reversePathFilter: [String: Int]
+  /// Where the host's routes lead; `nil`: not known.
+  public var routedPrefixes: [RoutedPrefix]?
 
   /// Makes facts; everything empty unless given.
   public init(
     addresses: [LocalAddress] = [], interfaces: [Interface] = [], gateways: [IPAddress] = [],
     resolvers: [IPAddress] = [], listeners: [Listener] = [], peerRoutes: [PeerRoute] = [],
-    reversePathFilter: [String: Int] = [:]
+    reversePathFilter: [String: Int] = [:], routedPrefixes: [RoutedPrefix]? = nil
   ) {
     self.addresses = addresses
     self.interfaces = interfaces
@@ -123,5 +139,6 @@ public struct NetworkFacts: Sendable, Hashable, Codable {
     self.listeners = listeners
     self.peerRoutes = peerRoutes
     self.reversePathFilter = reversePathFilter
+    self.routedPrefixes = routedPrefixes
   }
 }

@@ -57,9 +57,12 @@ public enum ObservationFiles {
         try FileManager.default.createDirectory(
           atPath: inner.string, withIntermediateDirectories: true)
         try save(earlier, to: inner)
-      } else if FileManager.default.fileExists(atPath: folder.appending("earlier").string) {
+      } else {
         // A folder saved before with two samples must not lend its old one to the new.
-        try FileManager.default.removeItem(atPath: folder.appending("earlier/sample.json").string)
+        let old = folder.appending("earlier/sample.json").string
+        if FileManager.default.fileExists(atPath: old) {
+          try FileManager.default.removeItem(atPath: old)
+        }
       }
     } catch {
       throw SIPLeakError(
@@ -111,7 +114,7 @@ public enum ObservationFiles {
     }
     var sample = try loadSample(folder)
     sample.firewall.snapshot.localAddresses = header.network.addresses.map(\.address)
-    sample.firewall.snapshot.time = Int64(sample.time)
+    sample.firewall.snapshot.time = sample.wholeSeconds
     let inner = folder.appending("earlier")
     let hasEarlier = FileManager.default.fileExists(atPath: inner.appending("sample.json").string)
     return Observation(
@@ -123,6 +126,9 @@ public enum ObservationFiles {
   private static func loadSample(_ folder: FilePath) throws(SIPLeakError) -> Observation.Sample {
     let path = folder.appending("sample.json")
     let header: SampleHeader = try decode(try read(path), path)
+    guard Observation.Sample.times.contains(header.time) else {
+      throw bad(path, nil, "time: expected seconds since 1970, up to the year 9999")
+    }
     let flowsPath = folder.appending("flows.jsonl")
     var flows: [Flow] = []
     let lines = try read(flowsPath).split(separator: 0x0a)

@@ -43,4 +43,14 @@ public struct SIPEndpoints: Sendable, Hashable, Codable {
   public func contains(_ port: UInt16, _ transport: IPProtocol) -> Bool {
     transport == .udp ? udpPorts.contains(port) : transport == .tcp && tcpPorts.contains(port)
   }
+
+  /// The options that make these endpoints, each after a blank; empty for the usual ones.
+  public var options: String {
+    let usual = SIPEndpoints()
+    var words: [String] = []
+    if udpPorts != usual.udpPorts { words += udpPorts.sorted().map { "--port \($0)" } }
+    words += tcpPorts.sorted().map { "--tcp-port \($0)" }
+    words += addresses.sorted().map { "--endpoint \($0)" }
+    return words.map { " " + $0 }.joined()
+  }
 }

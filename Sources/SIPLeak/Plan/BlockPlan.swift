@@ -41,8 +41,10 @@ public struct BlockPlan: Sendable {
     public var table: String
     /// The input, ending in a newline.
     public var text: String
-    /// The input that takes it back.
+    /// The input that takes it back: chains and jumps as they were.
     public var undo: String
+    /// Whether the table is not there before.
+    public var makesTable: Bool
   }
 
   /// What was asked.
@@ -61,7 +63,10 @@ public struct BlockPlan: Sendable {
   public var obstacles: [String]
 
   /// Whether applying it would change nothing.
-  public var isEmpty: Bool { entries.isEmpty }
+  public var isEmpty: Bool { entries.isEmpty && rules.isEmpty }
+
+  /// Whether it only renews our chains and jumps for the members our sets have.
+  public var isRenewal: Bool { entries.isEmpty && !rules.isEmpty }
 
   /// The families that have entries.
   public var families: [AddressFamily] {

@@ -26,8 +26,11 @@ extension BlockPlan {
 
     choose(audit: audit, observation: observation, policy: policy)
     if let stability = Stability(observation, policy: policy) { keepStable(stability) }
-    guard !entries.isEmpty else { return }
     let snapshot = observation.sample.firewall.snapshot
+    guard !entries.isEmpty else {
+      if obstacles.isEmpty { rules = Placement(renewing: snapshot).rules }
+      return
+    }
     let placement = Placement(request.place, snapshot: snapshot, audit: audit, entries: entries)
     rules = placement.rules
     obstacles += placement.obstacles
@@ -48,11 +51,15 @@ extension BlockPlan {
     var omitted: Set<IPAddress> = []
     func isNamed(_ address: IPAddress) -> Bool { named.contains(address) }
 
+    let own = Set(observation.network.addresses.map(\.address))
     for finding in audit.findings {
       guard let peer = finding.peer else { continue }
       if !named.isEmpty, !isNamed(peer.address) { continue }
       let wanted = finding.level == .leak || isNamed(peer.address)
-      if let why = finding.notBlockableBecause {
+      // What an inner host sends never passes OUTPUT, so it would open the flow again (facts C13).
+      let isForwarded = request.place == .raw && !own.contains(finding.delivered.address)
+      let forwarded = "it is forwarded; only --where before-state-rule holds it"
+      if let why = finding.notBlockableBecause ?? (isForwarded ? forwarded : nil) {
         guard omitted.insert(peer.address).inserted else { continue }
         omissions.append(Omission(address: peer.address, why: why, isOnRequest: false))
       } else if !wanted {
@@ -137,11 +144,9 @@ extension BlockPlan {
       return "the sets cannot be read; is ipset installed? apt-get install ipset"
     }
     guard let set = snapshot.ownSet(family) else { return nil }
-    if set.type != OwnObjects.setType || set.family != family {
-      return "a set named \(set.name) exists with another type (\(set.type)); it is not ours"
-    }
-    if !set.createOptions.contains("timeout") || !set.createOptions.contains("comment") {
-      return "a set named \(set.name) exists without timeouts or comments; it is not ours"
+    guard OwnObjects.owns(set) else {
+      return "a set named \(set.name) exists that sipleak did not make "
+        + "(\(set.type) \(set.createOptions.joined(separator: " ")))"
     }
     return nil
   }

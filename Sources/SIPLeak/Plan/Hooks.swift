@@ -3,26 +3,29 @@ import Firewall
 
 /// Our chains in one table and the jumps that lead there.
 struct Hooks {
-  /// A chain of ours, its rules, and where the jump to it stands.
+  /// A chain of ours and its rules, without `-A CHAIN`.
   struct OwnChain {
     var name: String
-    /// Rules without `-A CHAIN`.
     var rules: [String]
-    /// The chain that jumps.
+  }
+
+  /// A jump to a chain of ours.
+  struct Jump {
     var from: String
-    /// The 1-based position of the jump.
+    var to: String
+    /// The 1-based place it has to stand at, or before.
     var position: Int
-    /// The comment of the jump.
     var comment: String
 
     /// The jump without `-A` or `-I`.
-    var jump: String { "-m comment --comment \"\(comment)\" -j \(name)" }
+    var text: String { "-m comment --comment \"\(comment)\" -j \(to)" }
   }
 
   var backend: Backend
   var family: AddressFamily
   var table: String
   var chains: [OwnChain]
+  var jumps: [Jump]
   /// Whether the table is not there before us: then a purge takes it away again.
   var makesTable = false
 
@@ -33,12 +36,8 @@ struct Hooks {
   static func raw(
     backend: Backend, family: AddressFamily, transports: [IPProtocol], makesTable: Bool
   ) -> Hooks {
-    let versionRule = makesTable ? Self.tableMark : Self.versionRule
+    let mark = OwnObjects.versionRule(makesTable: makesTable)
     let set = OwnObjects.setName(family)
-    let drops = transports.map { transport in
-      "-p \(transport) -m set --match-set \(set) src,dst -m comment "
-        + "--comment \"\(OwnObjects.label) blocked peer\" -j DROP"
-    }
     let untracked = transports.map { transport in
       "-p \(transport) -m set --match-set \(set) dst,src -m comment "
         + "--comment \"\(OwnObjects.label) opens nothing to a blocked peer\" -j CT --notrack"
@@ -46,68 +45,78 @@ struct Hooks {
     return Hooks(
       backend: backend, family: family, table: "raw",
       chains: [
-        OwnChain(
-          name: OwnObjects.dropChain, rules: [versionRule] + drops, from: "PREROUTING",
-          position: 1, comment: "\(OwnObjects.label) ahead of conntrack"),
-        OwnChain(
-          name: OwnObjects.answerChain, rules: [versionRule] + untracked, from: "OUTPUT",
-          position: 1, comment: "\(OwnObjects.label) answers stay untracked"),
+        OwnChain(name: OwnObjects.dropChain, rules: [mark] + drops(transports, set)),
+        OwnChain(name: OwnObjects.answerChain, rules: [mark] + untracked),
+      ],
+      jumps: [
+        Jump(
+          from: "PREROUTING", to: OwnObjects.dropChain, position: 1,
+          comment: "\(OwnObjects.label) ahead of conntrack"),
+        Jump(
+          from: "OUTPUT", to: OwnObjects.answerChain, position: 1,
+          comment: "\(OwnObjects.label) answers stay untracked"),
       ], makesTable: makesTable)
   }
 
-  /// A drop in the chain and position just before the rule that lets the peer in.
-  static func beforeStateRule(
-    _ rule: RuleReference, family: AddressFamily, transports: [IPProtocol]
+  /// A drop just before the rules that let peers in; all of one table.
+  static func beforeStateRules(
+    _ rules: [RuleReference], backend: Backend, table: String, family: AddressFamily,
+    transports: [IPProtocol]
   ) -> Hooks {
-    let set = OwnObjects.setName(family)
-    let drops = transports.map { transport in
+    // Several state rules of one chain need one jump, before the first of them.
+    let first = Dictionary(rules.map { ($0.chain, $0.index) }, uniquingKeysWith: min)
+    return Hooks(
+      backend: backend, family: family, table: table,
+      chains: [
+        OwnChain(
+          name: OwnObjects.dropChain,
+          rules: [OwnObjects.versionRule(makesTable: false)]
+            + drops(transports, OwnObjects.setName(family)))
+      ],
+      jumps: first.sorted { $0.key < $1.key }.map { chain, index in
+        Jump(
+          from: chain, to: OwnObjects.dropChain, position: index,
+          comment: "\(OwnObjects.label) before the state rule")
+      })
+  }
+
+  private static func drops(_ transports: [IPProtocol], _ set: String) -> [String] {
+    transports.map { transport in
       "-p \(transport) -m set --match-set \(set) src,dst -m comment "
         + "--comment \"\(OwnObjects.label) blocked peer\" -j DROP"
     }
-    return Hooks(
-      backend: rule.backend, family: family, table: rule.table,
-      chains: [
-        OwnChain(
-          name: OwnObjects.dropChain, rules: [versionRule] + drops, from: rule.chain,
-          position: rule.index, comment: "\(OwnObjects.label) before the state rule")
-      ])
-  }
-
-  /// Counts and decides nothing; says which shape the chain has.
-  private static var versionRule: String {
-    "-m comment --comment \"\(OwnObjects.label) chain \(OwnObjects.version)\""
-  }
-
-  /// The same, in a table that was not there before us.
-  private static var tableMark: String {
-    "-m comment --comment \"\(OwnObjects.tableMark)\""
   }
 
   /// Whether chains and jumps stand as wanted already.
   func stand(in table: Table?) -> Bool {
     guard let table else { return false }
     return chains.allSatisfy { own in
-      guard let chain = table.chain(own.name), let from = table.chain(own.from) else {
-        return false
-      }
-      let expected = own.rules.map { Self.canonical("-A \(own.name) \($0)", self) }
-      guard chain.rules.map({ Self.canonical($0.text, self) }) == expected else { return false }
-      let jumps = from.rules.indices.filter {
-        from.rules[$0].target?.name == own.name
-      }
-      // In raw nothing may stand before the jump. Elsewhere the position given is that of the
-      // rule we stand before, which is one lower with our jump in place.
-      guard jumps.count == 1, let at = jumps.first else { return false }
-      return self.table == "raw" ? at == 0 : at + 1 == own.position - 1
+      guard let chain = table.chain(own.name) else { return false }
+      let expected = own.rules.map { canonical("-A \(own.name) \($0)") }
+      return chain.rules.map { canonical($0.text) } == expected
+    } && jumps.allSatisfy { covered($0, in: table) }
+  }
+
+  /// Whether a jump stands at its place or before; a second one would only cost time.
+  private func covered(_ jump: Jump, in table: Table) -> Bool {
+    let standing = Self.standing(jump, in: table)
+    guard standing.count == 1, let at = standing.first else { return false }
+    // A jump above the wanted place covers more packets of the same peers, and no others.
+    return at.index <= jump.position
+  }
+
+  private static func standing(_ jump: Jump, in table: Table?) -> [(index: Int, rule: Rule)] {
+    (table?.chain(jump.from)?.rules ?? []).enumerated().compactMap { offset, rule in
+      OwnObjects.isJump(rule) && rule.target?.name == jump.to ? (offset + 1, rule) : nil
     }
   }
 
   /// A rule's text compared by meaning: read back, so that quoting and spelling do not count.
-  private static func canonical(_ text: String, _ hooks: Hooks) -> [String] {
-    let save = "*\(hooks.table)\n\(text)\nCOMMIT\n"
+  private func canonical(_ text: String) -> [String] {
+    let save = "*\(table)\n\(text)\nCOMMIT\n"
     guard
       let ruleset = try? RulesetReader.read(
-        Array(save.utf8), source: "own rule", backend: hooks.backend, family: hooks.family),
+        Array(save.utf8), source: "own rule", backend: backend, family: family),
       let rule = ruleset.tables.first?.chains.first(where: { !$0.rules.isEmpty })?.rules.first
     else { return [text] }
     let clauses = rule.matches.map { clause in
@@ -118,31 +127,31 @@ struct Hooks {
 
   /// The transaction that makes or renews chains and jumps; each jump exactly once (facts E1).
   func restoreText(replacing table: Table?) -> BlockPlan.RestoreText {
-    var lines = ["*\(self.table)"]
-    lines += chains.map { ":\($0.name) - [0:0]" }
-    for own in chains { lines += own.rules.map { "-A \(own.name) \($0)" } }
+    var lines = chains.map { ":\($0.name) - [0:0]" }
+    var undo = chains.filter { table?.chain($0.name) != nil }.map { ":\($0.name) - [0:0]" }
     for own in chains {
-      let standing = table?.chain(own.from)?.rules ?? []
-      let old = standing.enumerated().filter {
-        OwnObjects.owns($0.element) && $0.element.target?.name == own.name
-      }
-      lines += old.map { $0.element.deletion }
-      let above = old.filter { $0.offset + 1 < own.position }.count
-      lines.append("-I \(own.from) \(own.position - above) \(own.jump)")
+      lines += own.rules.map { "-A \(own.name) \($0)" }
+      undo += table?.chain(own.name)?.rules.map(\.text) ?? []
     }
-    lines.append("COMMIT")
+    for jump in jumps {
+      if let table, covered(jump, in: table) { continue }
+      let old = Self.standing(jump, in: table)
+      lines += old.map(\.rule.deletion)
+      let above = old.filter { $0.index < jump.position }.count
+      lines.append("-I \(jump.from) \(jump.position - above) \(jump.text)")
+      undo.append("-D \(jump.from) \(jump.text)")
+      undo += old.map { "-I \(jump.from) \($0.index) " + $0.rule.specification }
+    }
+    for own in chains where table?.chain(own.name) == nil {
+      undo += ["-F \(own.name)", "-X \(own.name)"]
+    }
     return BlockPlan.RestoreText(
-      backend: backend, family: family, table: self.table,
-      text: lines.map { $0 + "\n" }.joined(), undo: undoText)
+      backend: backend, family: family, table: self.table, text: transaction(lines),
+      undo: transaction(undo), makesTable: makesTable && table == nil)
   }
 
-  /// The transaction that takes everything of ours out of the table again.
-  private var undoText: String {
-    var lines = ["*\(table)"]
-    lines += chains.map { "-D \($0.from) \($0.jump)" }
-    lines += chains.flatMap { ["-F \($0.name)", "-X \($0.name)"] }
-    lines.append("COMMIT")
-    return lines.map { $0 + "\n" }.joined()
+  private func transaction(_ lines: [String]) -> String {
+    (["*\(table)"] + lines + ["COMMIT"]).map { $0 + "\n" }.joined()
   }
 }
 
@@ -151,5 +160,10 @@ extension Rule {
   var deletion: String {
     let text = self.text
     return text.hasPrefix("-A ") ? "-D " + text.dropFirst(3) : text
+  }
+
+  /// The rule without `-A CHAIN`.
+  var specification: String {
+    text.split(separator: " ", maxSplits: 2).dropFirst(2).joined(separator: " ")
   }
 }

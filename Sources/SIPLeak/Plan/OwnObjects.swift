@@ -42,14 +42,44 @@ public enum OwnObjects {
       + "maxelem 1000000 counters comment"
   }
 
-  /// Whether a rule is ours.
+  /// Whether a rule carries a comment of ours.
   public static func owns(_ rule: Rule) -> Bool {
     rule.comment?.hasPrefix(label) ?? false
   }
 
-  /// Whether a rule jumps to one of our chains.
+  /// Whether a chain is ours: it begins with our version mark and holds nothing of others.
+  ///
+  /// The name alone proves nothing, and a comment can be anybody's.
+  static func owns(_ chain: Chain) -> Bool {
+    guard chain.policy == nil, chain.name == dropChain || chain.name == answerChain else {
+      return false
+    }
+    return chain.rules.first?.comment?.hasPrefix("\(label) chain ") ?? false
+      && chain.rules.allSatisfy(owns)
+  }
+
+  /// Whether a set is one that ``createLine(_:)`` makes.
+  static func owns(_ set: AddressSet) -> Bool {
+    func value(_ option: String) -> String? {
+      guard let at = set.createOptions.firstIndex(of: option),
+        set.createOptions.indices.contains(at + 1)
+      else { return nil }
+      return set.createOptions[at + 1]
+    }
+    return set.type == setType && set.family.map(setName) == set.name && value("timeout") == "0"
+      && value("maxelem") == "1000000" && set.createOptions.contains("counters")
+      && set.createOptions.contains("comment")
+  }
+
+  /// Whether a rule is a jump of ours to a chain of ours.
   static func isJump(_ rule: Rule) -> Bool {
     owns(rule) && (rule.target?.name == dropChain || rule.target?.name == answerChain)
+  }
+
+  /// The first rule of our chains: counts, decides nothing, and says which shape the chain has.
+  static func versionRule(makesTable: Bool) -> String {
+    let text = makesTable ? tableMark : "\(label) chain \(version)"
+    return "-m comment --comment \"\(text)\""
   }
 
   /// The place a comment of a set entry or rule may take: printable ASCII without quotes.
@@ -85,6 +115,25 @@ extension FirewallSnapshot {
     copy.sets = sets?.filter { !$0.createOptions.contains("timeout") || ours.contains($0.name) }
     copy.time = nil
     return copy
+  }
+
+  /// Whether a jump of ours leads to a chain of ours that drops, in any table of a family.
+  func hasOwnHook(_ family: AddressFamily) -> Bool {
+    rulesets.filter { $0.family == family }.flatMap(\.tables).contains { table in
+      guard let chain = table.chain(OwnObjects.dropChain), OwnObjects.owns(chain),
+        chain.rules.contains(where: { $0.target?.name == "DROP" })
+      else { return false }
+      return table.chains.contains { other in
+        other.rules.contains {
+          OwnObjects.isJump($0) && $0.target?.name == OwnObjects.dropChain
+        }
+      }
+    }
+  }
+
+  /// Whether any set of ours exists.
+  var hasOwnSet: Bool {
+    AddressFamily.allCases.contains { ownSet($0).map(OwnObjects.owns) ?? false }
   }
 
   /// Our set of a family, if it exists.

@@ -5,81 +5,91 @@ public import Firewall
 struct Placement {
   var rules: [BlockPlan.RestoreText] = []
   var obstacles: [String] = []
+  private let snapshot: FirewallSnapshot
 
+  /// Places the blocks of a plan.
   init(
     _ place: BlockRequest.Place, snapshot: FirewallSnapshot, audit: Audit,
     entries: [BlockPlan.Entry]
   ) {
+    self.snapshot = snapshot
     for family in AddressFamily.allCases {
       let ours = entries.filter { $0.address.family == family }
       guard !ours.isEmpty else { continue }
-      let transports = Set(ours.map(\.transport)).union(Self.blockedTransports(snapshot, family))
-        .sorted { $0.rawValue > $1.rawValue }
+      let transports = transports(family, Set(ours.map(\.transport)))
       switch place {
-      case .raw:
-        let used = snapshot.rulesets.filter { $0.family == family }
-        // A drop in either backend is final; act where ours stands already, else on the one in use
-        // (facts D8).
-        let backend =
-          used.first { $0.table("raw")?.chain(OwnObjects.dropChain) != nil }?.backend
-          ?? Backend.allCases.first { backend in
-            used.contains { $0.backend == backend && !$0.isWithoutRules }
-          } ?? .nft
-        let table = used.first { $0.backend == backend }?.table("raw")
-        add(
-          Hooks.raw(
-            backend: backend, family: family, transports: transports,
-            makesTable: table.map(OwnObjects.made) ?? true), snapshot: snapshot)
-      case .beforeStateRule:
-        placeBeforeStateRule(
-          family, entries: ours, transports: transports, snapshot: snapshot, audit: audit)
+      case .raw: placeRaw(family, transports)
+      case .beforeStateRule: placeBeforeStateRule(family, ours, transports, audit)
       }
     }
   }
 
-  private mutating func placeBeforeStateRule(
-    _ family: AddressFamily, entries: [BlockPlan.Entry], transports: [IPProtocol],
-    snapshot: FirewallSnapshot, audit: Audit
-  ) {
-    let addresses = Set(entries.map(\.address))
-    let stateRules = audit.findings.compactMap { finding -> RuleReference? in
-      guard let peer = finding.peer?.address, addresses.contains(peer), finding.family == family,
-        finding.asHeld.verdict == .accept
-      else { return nil }
-      return finding.asHeld.rule
+  /// Renews hooks that are gone while our sets still hold members: after a reload of the firewall.
+  init(renewing snapshot: FirewallSnapshot) {
+    self.snapshot = snapshot
+    for family in AddressFamily.allCases {
+      guard let set = snapshot.ownSet(family), OwnObjects.owns(set), !set.entries.isEmpty,
+        !snapshot.hasOwnHook(family)
+      else { continue }
+      placeRaw(family, transports(family, []))
     }
-    guard let first = stateRules.first else {
-      let names = addresses.sorted().map(\.description).joined(separator: ", ")
-      obstacles.append(
-        "no state rule lets \(names) in now, so there is nothing to stand before; use --where raw")
-      return
-    }
-    // One chain, one jump a family: several state rules would need several.
-    for other in stateRules where other != first {
-      obstacles.append(
-        "the peers are let in by different rules (\(first.place) and \(other.place)); block them "
-          + "one at a time or use --where raw")
-      return
-    }
-    guard first.index > 0 else {
-      obstacles.append(
-        "the peer is let in by the policy of \(first.chain), not by a state rule; use --where raw")
-      return
-    }
-    add(
-      Hooks.beforeStateRule(first, family: family, transports: transports), snapshot: snapshot)
   }
 
-  private mutating func add(_ hooks: Hooks, snapshot: FirewallSnapshot) {
-    let ruleset = snapshot.rulesets.first {
-      $0.backend == hooks.backend && $0.family == hooks.family
-    }
-    let table = ruleset?.table(hooks.table)
-    for hook in hooks.chains {
-      if let chain = table?.chain(hook.name), chain.rules.contains(where: { !OwnObjects.owns($0) })
-      {
+  private mutating func placeRaw(_ family: AddressFamily, _ transports: [IPProtocol]) {
+    let used = snapshot.rulesets.filter { $0.family == family }
+    // A drop in either backend is final; act where ours stands already, else on the one in use
+    // (facts D8).
+    let backend =
+      used.first { $0.table("raw")?.chain(OwnObjects.dropChain) != nil }?.backend
+      ?? Backend.allCases.first { backend in
+        used.contains { $0.backend == backend && !$0.isWithoutRules }
+      } ?? .nft
+    let table = used.first { $0.backend == backend }?.table("raw")
+    add(
+      Hooks.raw(
+        backend: backend, family: family, transports: transports,
+        makesTable: table.map(OwnObjects.made) ?? true))
+  }
+
+  private mutating func placeBeforeStateRule(
+    _ family: AddressFamily, _ entries: [BlockPlan.Entry], _ transports: [IPProtocol],
+    _ audit: Audit
+  ) {
+    var rules: [RuleReference] = []
+    for address in Set(entries.map(\.address)).sorted() {
+      let letIn = audit.findings.filter {
+        $0.peer?.address == address && $0.asHeld.verdict == .accept
+      }.compactMap(\.asHeld.rule)
+      guard !letIn.isEmpty else {
         obstacles.append(
-          "a chain \(hook.name) exists in \(hooks.table) with rules that are not ours")
+          "no state rule lets \(address) in now, so there is nothing to stand before; use "
+            + "--where raw")
+        return
+      }
+      if let policy = letIn.first(where: { $0.index == 0 }) {
+        obstacles.append(
+          "\(address) is let in by the policy of \(policy.chain), not by a state rule; use "
+            + "--where raw")
+        return
+      }
+      rules += letIn
+    }
+    let tables = Dictionary(grouping: rules) { "\($0.backend.rawValue) \($0.table)" }
+    for (_, group) in tables.sorted(by: { $0.key < $1.key }) {
+      add(
+        Hooks.beforeStateRules(
+          group, backend: group[0].backend, table: group[0].table, family: family,
+          transports: transports))
+    }
+  }
+
+  private mutating func add(_ hooks: Hooks) {
+    let table = snapshot.rulesets.first {
+      $0.backend == hooks.backend && $0.family == hooks.family
+    }?.table(hooks.table)
+    for own in hooks.chains {
+      if let chain = table?.chain(own.name), !chain.rules.isEmpty, !OwnObjects.owns(chain) {
+        obstacles.append("a chain \(own.name) exists in \(hooks.table) that is not ours")
         return
       }
     }
@@ -87,14 +97,13 @@ struct Placement {
     rules.append(hooks.restoreText(replacing: table))
   }
 
-  /// Transports that our set names already, so that a new plan keeps their rules.
-  private static func blockedTransports(
-    _ snapshot: FirewallSnapshot, _ family: AddressFamily
-  ) -> [IPProtocol] {
+  /// The transports of a plan and those our set names already, so that a new plan keeps their rules.
+  private func transports(_ family: AddressFamily, _ planned: Set<IPProtocol>) -> [IPProtocol] {
     let elements = snapshot.ownSet(family)?.entries.map(\.element) ?? []
-    return [IPProtocol.tcp, .udp].filter { transport in
+    let standing = [IPProtocol.tcp, .udp].filter { transport in
       elements.contains { $0.contains(",\(transport):") }
     }
+    return planned.union(standing).sorted { $0.rawValue > $1.rawValue }
   }
 }
 

@@ -73,8 +73,8 @@ public struct RemovalPlan: Sendable {
     _ family: AddressFamily, _ snapshot: FirewallSnapshot
   ) -> AddressSet? {
     guard let set = snapshot.ownSet(family) else { return nil }
-    guard set.type == OwnObjects.setType else {
-      kept.append("set \(set.name): its type is \(set.type), so it is not ours")
+    guard OwnObjects.owns(set) else {
+      kept.append("set \(set.name): sipleak did not make it")
       return nil
     }
     return set
@@ -105,12 +105,14 @@ public struct RemovalPlan: Sendable {
       for table in ruleset.tables {
         var lines: [String] = []
         for chain in table.chains where !names.contains(chain.name) {
-          lines += chain.rules.filter(OwnObjects.owns).map(\.deletion)
+          lines += chain.rules.filter(OwnObjects.isJump).map(\.deletion)
         }
         for name in names {
           guard let chain = table.chain(name), chain.policy == nil else { continue }
-          if chain.rules.contains(where: { !OwnObjects.owns($0) }) {
-            kept.append("chain \(name) in \(table.name): it holds rules that are not ours")
+          // `iptables -F` leaves our chain without its mark; our sets tell that it was ours.
+          let isLeftOver = chain.rules.isEmpty && snapshot.hasOwnSet
+          guard OwnObjects.owns(chain) || isLeftOver else {
+            kept.append("chain \(name) in \(table.name): sipleak did not make it")
             continue
           }
           let foreign = table.chains.contains { other in
@@ -131,7 +133,7 @@ public struct RemovalPlan: Sendable {
         rules.append(
           BlockPlan.RestoreText(
             backend: ruleset.backend, family: ruleset.family, table: table.name, text: text,
-            undo: ""))
+            undo: "", makesTable: false))
       }
     }
   }

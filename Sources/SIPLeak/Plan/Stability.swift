@@ -17,16 +17,19 @@ struct Stability {
     var past = observation
     past.sample = earlier
     past.earlier = nil
-    let isSame =
-      Self.shape(earlier.firewall.snapshot) == Self.shape(observation.sample.firewall.snapshot)
     objection =
-      isSame
+      Self.isSame(earlier.firewall.snapshot, observation.sample.firewall.snapshot)
       ? nil : "the firewall changed between the two readings; wait until it has stood still"
     peersBefore = Set(Audit(past, policy: policy).findings.compactMap(\.peer?.address))
   }
 
   /// Whether a peer was found in the first reading too.
   func sawBefore(_ peer: IPAddress) -> Bool { peersBefore.contains(peer) }
+
+  /// Whether two readings of a firewall decide alike, whatever they have counted.
+  static func isSame(_ first: FirewallSnapshot, _ second: FirewallSnapshot) -> Bool {
+    shape(first) == shape(second)
+  }
 
   /// Everything of a firewall that decides, without what only counts or runs down.
   private static func shape(_ snapshot: FirewallSnapshot) -> [[UInt8]] {
@@ -46,7 +49,7 @@ struct Stability {
       lines += set.entries.map { Array("\($0.element) \($0.isException)".utf8) }
         .sorted { $0.lexicographicallyPrecedes($1) }
     }
-    lines += snapshot.unseen.map { Array("\($0.backend) \($0.table) \($0.chain ?? "")".utf8) }
+    lines += snapshot.unseen.map { Array("\($0)".utf8) }
     return lines
   }
 }

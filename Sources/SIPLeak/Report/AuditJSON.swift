@@ -29,6 +29,7 @@ public struct AuditJSON: Encodable, Sendable {
   enum Key: String, CodingKey {
     case schema, version, time, host, complete, problems, flows, sipFlows = "sip_flows", sample
     case findings, blindSpots = "blind_spots", stateRules = "state_rules"
+    case blocks
   }
 
   /// Writes the document.
@@ -46,6 +47,7 @@ public struct AuditJSON: Encodable, Sendable {
       observation.earlier.map { observation.sample.time - $0.time }, forKey: .sample)
     try object.encode(audit.findings.map(FindingJSON.init), forKey: .findings)
     try object.encode(audit.blindSpots, forKey: .blindSpots)
+    try object.encode(audit.blocks.map(BlockJSON.init), forKey: .blocks)
     try object.encode(audit.stateRules.map(RuleJSON.init), forKey: .stateRules)
   }
 }
@@ -89,6 +91,25 @@ struct FindingJSON: Encodable {
     let since = finding.flow?.start.map { Quantity.rfc3339(Double($0) / 1e9) }
     try object.encode(since, forKey: .since)
     try object.encode(finding.increments.map(IncrementsJSON.init), forKey: .increments)
+  }
+}
+
+/// A block that stands.
+struct BlockJSON: Encodable {
+  let block: StandingBlock
+
+  init(_ block: StandingBlock) { self.block = block }
+
+  enum Key: String, CodingKey { case element, family, state, timeout, packets, advice }
+
+  func encode(to encoder: any Encoder) throws {
+    var object = encoder.container(keyedBy: Key.self)
+    try object.encode(block.element, forKey: .element)
+    try object.encode(block.family, forKey: .family)
+    try object.encode(block.state, forKey: .state)
+    try object.encode(block.timeout, forKey: .timeout)
+    try object.encode(block.packets, forKey: .packets)
+    try object.encode(block.advice, forKey: .advice)
   }
 }
 

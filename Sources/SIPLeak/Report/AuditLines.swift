@@ -14,17 +14,22 @@ public enum AuditLines {
   /// - Returns: The text for standard output.
   public static func text(_ audit: Audit, of observation: Observation, isQuiet: Bool) -> String {
     let time = Quantity.rfc3339(observation.sample.time)
-    if audit.findings.isEmpty, audit.isComplete {
+    if audit.isClean {
       return isQuiet ? "" : "\(time) clean sip_flows=\(audit.sipFlowCount)\n"
     }
     var lines = audit.findings.map { line($0, time: time, now: observation.sample.time) }
+    lines += audit.blocks.filter { $0.state != .inForce }.map {
+      "\(time) look block=\(EscapedText.word($0.element)) state=\($0.state.rawValue)"
+    }
     if !audit.isComplete { lines.append("\(time) incomplete problems=\(audit.problems.count)") }
     return lines.map { $0 + "\n" }.joined()
   }
 
   private static func line(_ finding: Finding, time: String, now: Double) -> String {
     let age =
-      finding.flow?.start.map { String(max(0, Int(now - Double($0) / 1e9))) } ?? "unknown"
+      finding.flow?.start.map {
+        String(max(0, Quantity.whole((now - Double($0) / 1e9).rounded(.down))))
+      } ?? "unknown"
     let fields = [
       ("cause", finding.cause.rawValue), ("grade", finding.grade?.rawValue ?? "none"),
       ("src", finding.peer.map { "\($0.address)" } ?? "any"),

@@ -28,6 +28,7 @@ public struct DiagnosisText {
     var sections = [[header]]
     sections += audit.findings.map(finding)
     if audit.findings.isEmpty { sections.append([nothing]) }
+    if !audit.blocks.isEmpty { sections.append(blocks) }
     let todo = whatToDo
     if !todo.isEmpty { sections.append(todo) }
     if !audit.problems.isEmpty {
@@ -145,11 +146,26 @@ public struct DiagnosisText {
     rule.packets.map { "+\(count($0))" } ?? "counter reset"
   }
 
+  private var blocks: [String] {
+    var lines = listed(
+      "Blocked",
+      [
+        "\(Quantity.grouped(audit.blocks.count)) by sipleak, "
+          + "\(count(audit.blocks.compactMap(\.packets).reduce(0, +))) packets stopped"
+      ])
+    for block in audit.blocks where block.state != .inForce {
+      let state = block.state == .admitted ? "is admitted by the rules now" : "is not in force"
+      lines += style.wrapped(
+        escaped("\(block.element) \(state): \(block.advice ?? "")"), indent: 10)
+    }
+    return lines
+  }
+
   private var whatToDo: [String] {
     let leaks = audit.findings.filter { $0.level == .leak && $0.isBlockable }
     guard let first = leaks.compactMap(\.peer).first else { return [] }
     let many = Set(leaks.compactMap { $0.peer?.address }).count > 1
-    let name = many ? "" : " \(first.address)"
+    let name = (many ? "" : " \(first.address)") + observation.endpoints.options
     let length = "sipleak block\(name) --apply".count + 3
     return [
       "Do    " + "sipleak block\(name)".padded(length) + "shows the plan, changes nothing",

@@ -31,7 +31,8 @@ public enum EscapedText {
     }.joined()
   }
 
-  private static func isPlain(_ scalar: Unicode.Scalar) -> Bool {
+  /// Whether a character neither drives a terminal nor hides or turns around what stands beside it.
+  static func isPlain(_ scalar: Unicode.Scalar) -> Bool {
     switch scalar.properties.generalCategory {
     // Format characters turn reading direction around or are invisible; both can forge text.
     case .control, .format, .surrogate, .privateUse, .unassigned, .lineSeparator,

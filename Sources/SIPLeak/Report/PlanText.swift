@@ -8,9 +8,10 @@ public enum PlanText {
   /// - Parameters:
   ///   - plan: The plan.
   ///   - command: The command that would apply it.
+  ///   - isApplying: Whether applying was asked for, and nothing could be done.
   /// - Returns: The text for standard output.
-  public static func text(_ plan: BlockPlan, command: String) -> String {
-    var lines = [summary(plan), ""]
+  public static func text(_ plan: BlockPlan, command: String, isApplying: Bool = false) -> String {
+    var lines = [summary(plan, isApplying: isApplying), ""]
     let width =
       (plan.entries.map(\.address) + plan.omissions.map(\.address))
       .map { $0.description.count }.max() ?? 0
@@ -29,8 +30,8 @@ public enum PlanText {
       lines.append("  Cannot block: \(EscapedText.terminal(obstacle))")
     }
     guard !plan.isEmpty else { return joined(lines) }
-    lines += ["", "ipset restore"]
-    lines += indented(plan.setText)
+    lines.append("")
+    if !plan.setText.isEmpty { lines += ["ipset restore"] + indented(plan.setText) }
     for rules in plan.rules {
       lines += ["\(tool(rules)) --noflush"] + indented(rules.text)
     }
@@ -41,12 +42,17 @@ public enum PlanText {
       lines.append("Such a block keeps the flow alive and goes with the next firewall reload.")
     }
     let names = Set(plan.entries.map(\.address)).sorted().map(\.description)
-    lines.append("Undo: sipleak unblock \(names.joined(separator: " "))")
+    if !names.isEmpty {
+      lines.append("Undo: sipleak unblock \(names.joined(separator: " "))")
+    }
     lines.append("Apply: \(command)")
     return joined(lines)
   }
 
-  private static func summary(_ plan: BlockPlan) -> String {
+  private static func summary(_ plan: BlockPlan, isApplying: Bool) -> String {
+    if plan.isRenewal {
+      return "No new block; the rules that ask our sets are gone and would be put back."
+    }
     let blocked = Set(plan.entries.map(\.address)).count
     let all = blocked + Set(plan.omissions.map(\.address)).count
     if all == 0, plan.obstacles.isEmpty { return "Nothing to block: no leak was found." }
@@ -59,7 +65,8 @@ public enum PlanText {
     let place =
       plan.request.place == .raw
       ? "ahead of conntrack (raw PREROUTING)" : "just before the state rule"
-    return "Would block \(blocked) of \(all) source\(all == 1 ? "" : "s") \(length), \(place)."
+    return
+      "\(isApplying ? "Blocked" : "Would block") \(blocked) of \(all) source\(all == 1 ? "" : "s") \(length), \(place)."
   }
 
   /// The plan of a removal.

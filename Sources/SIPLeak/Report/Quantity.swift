@@ -27,8 +27,8 @@ public enum Quantity {
 
   /// A duration in at most two units: `5 s`, `1 min 30 s`, `24 h`.
   public static func duration(_ seconds: Double) -> String {
-    guard seconds >= 1 else { return "\(Int((seconds * 1000).rounded())) ms" }
-    let whole = Int(seconds.rounded())
+    guard seconds >= 1 else { return "\(whole(seconds * 1000)) ms" }
+    let whole = whole(seconds)
     // A day is said in hours until there are two of them: `24 h` is what people set.
     let units = [("d", 86400), ("h", 3600), ("min", 60), ("s", 1)]
     guard var first = units.firstIndex(where: { whole >= $0.1 }) else { return "0 s" }
@@ -41,9 +41,18 @@ public enum Quantity {
     return text
   }
 
-  /// A time in UTC as RFC 3339 writes it, to the second.
+  /// A number as an integer, whatever it is: one that does not fit is the nearest that does.
+  static func whole(_ number: Double) -> Int {
+    guard !number.isNaN else { return 0 }
+    return Int(min(max(number, -1e15), 1e15).rounded())
+  }
+
+  /// A time in UTC as RFC 3339 writes it, to the second; its years end with 9999, and ours begin
+  /// with 1970: a time outside of them is the nearest inside.
   public static func rfc3339(_ seconds: Double) -> String {
-    Date(timeIntervalSince1970: seconds.rounded(.down)).formatted(.iso8601)
+    let last = Observation.Sample.times.upperBound - 1
+    let known = seconds.isNaN ? 0 : min(max(seconds, 0), last)
+    return Date(timeIntervalSince1970: known.rounded(.down)).formatted(.iso8601)
   }
 
   /// A time in UTC for people: `2026-11-21 01:42:10 UTC`.

@@ -9,6 +9,31 @@ struct CompiledRule: Sendable {
   var remembers: Bool
 }
 
+/// What most rules ask first, where long chains can be passed by in a few instructions a rule.
+struct RuleGuard: Sendable {
+  private var source: UInt128 = 0
+  private var mask: UInt128 = 0
+  private var transport: UInt8 = 0
+
+  /// Takes the plain source address and the plain protocol out of a rule's conditions.
+  init(_ conditions: [Condition]) {
+    for condition in conditions {
+      switch condition {
+      case .source(let address, let mask, isInverted: false):
+        source = address
+        self.mask = mask
+      case .transport(let number, isInverted: false): transport = number
+      default: break
+      }
+    }
+  }
+
+  /// Whether a packet certainly does not match the rule; otherwise nothing is said.
+  func rejects(source: UInt128, transport: UInt8) -> Bool {
+    source & mask != self.source || self.transport != 0 && transport != self.transport
+  }
+}
+
 /// A chain as a walk sees it.
 struct CompiledChain: Sendable {
   /// Within ``CompiledRuleset/rules``.
@@ -26,6 +51,7 @@ struct CompiledRuleset: Sendable {
   let source: Ruleset
   private(set) var conditions: [Condition] = []
   private(set) var rules: [CompiledRule] = []
+  private(set) var guards: [RuleGuard] = []
   private(set) var chains: [CompiledChain] = []
   /// Whether a rule makes the kernel track connections.
   private(set) var tracksConnections = false
@@ -60,6 +86,7 @@ struct CompiledRuleset: Sendable {
           let compiled = compiler.conditions(of: rule)
           if Self.tracks(rule, compiled) { tracksConnections = true }
           conditions += compiled
+          guards.append(RuleGuard(compiled))
           rules.append(
             CompiledRule(
               conditions: first..<conditions.count,
@@ -84,7 +111,7 @@ struct CompiledRuleset: Sendable {
     "security": ["INPUT", "FORWARD", "OUTPUT"],
   ]
 
-  private static func isBuiltIn(_ chain: Chain) -> Bool {
+  static func isBuiltIn(_ chain: Chain) -> Bool {
     chain.policy != nil || HookPoint.baseChains.contains(chain.name)
   }
 
@@ -115,6 +142,7 @@ struct CompiledRuleset: Sendable {
     for index in conditions.indices {
       if let other = change(index) { result.conditions[index] = other }
     }
+    result.guards = rules.map { RuleGuard(Array(result.conditions[$0.conditions])) }
     return result
   }
 

@@ -55,6 +55,21 @@ extension Situation {
     if case .unknown = connection(variant) { true } else { false }
   }
 
+  /// Gives a packet the destination that its held flow translates it to.
+  ///
+  /// One kept away from tracking stays as on the wire (facts C8); one that may not be looked up
+  /// where its flow is may have either destination.
+  func deliver(_ variant: inout Variant, to endpoint: Endpoint) {
+    if variant.tracking == .untracked { return }
+    if isOfAnotherFlow(variant) {
+      if variant.destination != endpoint.address.bits { variant.destination = nil }
+      if variant.port != endpoint.port { variant.port = nil }
+    } else {
+      variant.destination = endpoint.address.bits
+      variant.port = endpoint.port
+    }
+  }
+
   var direction: FlowDirection? {
     packet.connection.direction ?? (packet.connection.state == .new ? .original : nil)
   }

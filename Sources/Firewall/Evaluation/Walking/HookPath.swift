@@ -47,7 +47,7 @@ extension PacketPath {
   var hooks: Set<String> {
     switch self {
     case .input: ["ingress", "prerouting", "input"]
-    case .forward: ["ingress", "prerouting", "forward", "postrouting"]
+    case .forward: ["ingress", "prerouting", "forward", "postrouting", "egress"]
     }
   }
 }

@@ -41,20 +41,6 @@ struct Variant: Sendable, Hashable {
   var hasMetTranslation = false
   var edits: Edits = []
 
-  /// Takes the destination that a held flow is translated to.
-  ///
-  /// A packet that the nat table may have translated already, because its zone is another one, may
-  /// have either.
-  mutating func deliver(to endpoint: Endpoint) {
-    guard isTranslated == false else {
-      destination = nil
-      port = nil
-      return
-    }
-    destination = endpoint.address.bits
-    port = endpoint.port
-  }
-
   /// What both have in common.
   func joined(_ other: Variant) -> Variant {
     var result = self

@@ -118,20 +118,31 @@ struct Walker {
     while let top = stack.indices.last {
       let chain = stack[top].chain
       let rules = compiled.chains[chain].rules
-      if let guide, !stack[top].live.isEmpty {
-        let next = guide.next(
-          ruleset, chain, from: stack[top].next, stack[top].live, &stack[top].cursor,
-          count: rules.count)
-        // Rules passed over count as steps, so that both walks give up at the same rule.
-        steps += next - stack[top].next
-        stack[top].next = next
-        guard steps <= Self.stepLimit else {
-          giveUp()
-          return Variants()
+      let isLive = !stack[top].live.isEmpty
+      let start = rules.lowerBound + stack[top].next
+      var position = start
+      if let guide, isLive {
+        position =
+          rules.lowerBound
+          + guide.next(
+            ruleset, chain, from: stack[top].next, stack[top].live, &stack[top].cursor,
+            count: rules.count)
+      } else {
+        while isLive, position < rules.upperBound,
+          compiled.guards[position].rejects(
+            source: situation.source, transport: situation.transport)
+        {
+          position += 1
         }
       }
-      let position = rules.lowerBound + stack[top].next
-      guard position < rules.upperBound, !stack[top].live.isEmpty else {
+      stack[top].next += position - start
+      // Rules passed over count too, so that a walk gives up at one place with a guide and without.
+      steps += position - start
+      guard steps <= Self.stepLimit else {
+        giveUp()
+        return Variants()
+      }
+      guard isLive, position < rules.upperBound else {
         var frame = stack.removeLast()
         active.remove(frame.chain)
         frame.live.insert(frame.returned)

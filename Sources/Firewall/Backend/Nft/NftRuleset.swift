@@ -2,18 +2,6 @@ internal import Addressing
 
 /// What `nft -j list ruleset` tells that the iptables tools do not (facts D9, D10).
 struct NftRuleset {
-  struct Rule {
-    /// Whether `iptables-nft-save` prints it truly.
-    var isPrintable = true
-    /// Whether it can refuse, change, redirect or hide a packet from tracking.
-    var touches = false
-    /// Whether it ends or leaves the chain for some packets.
-    var decides = false
-    var jumps: [String] = []
-    /// Whether it jumps by a map whose elements are not listed.
-    var jumpsAnywhere = false
-  }
-
   struct Chain {
     var family: String
     var table: String
@@ -22,13 +10,15 @@ struct NftRuleset {
     var hook: String?
     var priority: Int?
     var policy: String?
-    var rules: [Rule] = []
+    var rules: [NftRule] = []
   }
 
   struct Key: Hashable {
     var family: String
     var table: String
     var chain: String
+
+    func sibling(_ name: String) -> Key { Key(family: family, table: table, chain: name) }
   }
 
   private(set) var chains: [Key: Chain] = [:]
@@ -36,8 +26,20 @@ struct NftRuleset {
   private(set) var flowtables: [(family: String, table: String, name: String)] = []
   /// Whether some rule hands flows to a flowtable.
   private(set) var offloads = false
+  private(set) var sets = NftSets()
 
   init(_ bytes: [UInt8], name: String) throws(FirewallError) {
+    self = try NftRuleset(bytes, name, leavingOut: [])
+    // A rule that adds to a set makes what was understood of its elements worthless. nft gives such
+    // a set a flag that says so, so the text is hardly ever read twice.
+    if sets.changed.isDisjoint(with: sets.used) { return }
+    self = try NftRuleset(bytes, name, leavingOut: sets.changed)
+  }
+
+  private init(_ bytes: [UInt8], _ name: String, leavingOut changed: Set<Key>)
+    throws(FirewallError)
+  {
+    sets.leftOut = changed
     var reader = JSONReader(bytes, name: name, operation: "read the nft ruleset")
     try reader.elements(of: "nftables") { add($0) }
   }
@@ -56,10 +58,22 @@ struct NftRuleset {
         order.append(key)
         chains[key] = Chain(family: key.family, table: key.table, name: key.chain)
       }
-      let statements = rule["expr"]?.array ?? []
-      let facts = NftStatement.facts(statements)
+      let known = sets
+      var asked: [Key] = []
+      let facts = NftRule(rule["expr"]?.array ?? []) { name in
+        let set = key.sibling(name)
+        asked.append(set)
+        return known.elements[set]
+      }
+      sets.note(asked: asked)
+      for name in facts.changedSets {
+        sets.changed.insert(key.sibling(name))
+      }
       if facts.offloads { offloads = true }
-      chains[key]?.rules.append(facts.rule)
+      chains[key]?.rules.append(facts)
+    } else if let set = element["set"] ?? element["map"] {
+      guard let key = key(set, "name") else { return }
+      sets.add(set, key, isMap: element["map"] != nil)
     } else if let table = element["flowtable"] {
       guard let key = key(table, "name") else { return }
       flowtables.append((key.family, key.table, key.chain))
@@ -79,17 +93,24 @@ struct NftRuleset {
     var open = [start]
     while let key = open.popLast() {
       guard let chain = chains[key] else { continue }
-      for rule in chain.rules {
-        let next =
-          rule.jumpsAnywhere
-          ? order.filter {
-            $0.family == key.family && $0.table == key.table && chains[$0]?.hook == nil
-          }
-          : rule.jumps.map { Key(family: key.family, table: key.table, chain: $0) }
+      for step in chain.rules.lazy.flatMap(\.steps) {
+        let next: [Key]
+        switch step.effect {
+        case .jump(let name), .goto(let name): next = [key.sibling(name)]
+        case .jumpAnywhere: next = ordinaryChains(of: key)
+        case .passes, .touches, .returns: continue
+        }
         for one in next where seen.insert(one).inserted { open.append(one) }
       }
     }
     return seen
+  }
+
+  /// The chains that a rule of a chain's table may jump to.
+  func ordinaryChains(of key: Key) -> [Key] {
+    order.filter {
+      $0.family == key.family && $0.table == key.table && chains[$0]?.hook == nil
+    }
   }
 
   // MARK: what is not seen
@@ -98,8 +119,10 @@ struct NftRuleset {
     "raw": [-300], "mangle": [-150], "nat": [-100, 100], "filter": [0], "security": [50],
   ]
 
-  /// Hooks that an arriving packet passes; the others see only what leaves.
-  private static let arriving: Set<String> = ["ingress", "prerouting", "input", "forward"]
+  /// Hooks that an arriving or forwarded packet passes; `output` sees only what the host sends.
+  private static let arriving: Set<String> = [
+    "ingress", "prerouting", "input", "forward", "postrouting", "egress",
+  ]
 
   /// Whether a base chain is one that iptables makes.
   private func isOfIPTables(_ chain: Chain) -> Bool {
@@ -113,6 +136,8 @@ struct NftRuleset {
   ///
   /// A chain that cannot refuse or change a packet is left out: empty, or counting, logging and
   /// accepting only, under policy accept (ACCEPT in one base chain ends no other, facts D8).
+  /// The steps say which packets the others can touch; those of a misprint are not given, for what
+  /// iptables prints of it may match more than the rule does.
   ///
   /// - Parameter rulesets: What iptables' nft tools have shown.
   /// - Returns: One entry a chain, in the order nft lists them.
@@ -128,7 +153,9 @@ struct NftRuleset {
       } else if chain.policy == "drop"
         || reach(key).contains(where: { chains[$0]?.rules.contains(where: \.touches) ?? false })
       {
-        result.append(foreign(chain, hook))
+        let steps = NftFlattening.steps(of: key, in: self)
+        if let steps, !steps.contains(where: { $0.effect == .touches }) { continue }
+        result.append(foreign(chain, hook, steps))
       }
     }
     for key in order {
@@ -147,8 +174,9 @@ struct NftRuleset {
         result.append(
           UnseenFilter(
             family: family(table.family), backend: .nft, table: "\(table.family) \(table.table)",
-            chain: table.name, hooks: ["ingress"],
-            why: "packets of flows handed to this flowtable pass no rule"))
+            // The kernel hands over flows in the forward hook only, so none that ends here.
+            chain: table.name, hooks: ["forward"],
+            why: "forwarded packets of flows handed to this flowtable pass no rule"))
       }
     }
     return result
@@ -161,7 +189,7 @@ struct NftRuleset {
     }
   }
 
-  private func foreign(_ chain: Chain, _ hook: String) -> UnseenFilter {
+  private func foreign(_ chain: Chain, _ hook: String, _ steps: [FilterStep]?) -> UnseenFilter {
     var why = "a native nft \(chain.type ?? "filter") chain"
     if let priority = chain.priority { why += " of priority \(priority)" }
     if chain.policy == "drop" { why += " with policy drop" }
@@ -171,7 +199,7 @@ struct NftRuleset {
     return UnseenFilter(
       family: family(chain.family), backend: .nft,
       table: isIP ? chain.table : "\(chain.family) \(chain.table)", chain: chain.name,
-      hooks: [hook], why: why)
+      hooks: [hook], why: why, steps: steps)
   }
 
   private func family(_ name: String) -> AddressFamily? {
