@@ -172,6 +172,29 @@ struct WalkTableTests {
     #expect(try Self.both(open, accept).decidingRule?.index == 1)
   }
 
+  @Test("CT --notrack alone does not turn tracking on, so the nat table counts nothing")
+  func notrackTracksNothing() throws {
+    let nat = Self.table("nat", "PREROUTING", ["-p tcp"])
+    for (target, counts) in [("CT --notrack", false), ("NOTRACK", false), ("CT --zone 0", true)] {
+      let raw = Self.table("raw", "PREROUTING", ["-s 192.0.2.5 -j \(target)"])
+      let walk = try WalkTests.walk(raw + nat)
+      let hit = walk.path.first { $0.rule.table == "nat" && $0.rule.chain == "PREROUTING" }
+      #expect((hit?.isCertain ?? false) == counts, "\(target)")
+    }
+  }
+
+  @Test("A held packet sent to another zone may be translated there")
+  func otherZoneTranslates() throws {
+    let raw = Self.table("raw", "PREROUTING", ["-p udp -j CT --zone 3"])
+    let nat = Self.table("nat", "PREROUTING", ["-p udp -j DNAT --to-destination 192.0.2.9"])
+    var held = try Given.packet()
+    held.connection = ConnectionFacts(state: .established, direction: .original, status: 0xe)
+    held.connection.zone = 0
+    let evaluation = Evaluation(try Given.snapshot(raw + nat))
+    #expect(evaluation.walk(held, to: .forward).translation == .uncertain)
+    #expect(Evaluation(try Given.snapshot(nat)).walk(held, to: .forward).translation == .asAsked)
+  }
+
   @Test(
     "Which backend's chain comes first is not shown, so no rule of one that both refuse is certain")
   func backendOrder() throws {
