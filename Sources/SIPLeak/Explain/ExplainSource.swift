@@ -36,18 +36,8 @@ public struct ExplainSource: Sendable {
     }
     var snapshot = FirewallSnapshot(rulesets: [])
     do throws(FirewallError) {
-      if let ruleset {
-        snapshot.rulesets.append(
-          try RulesetReader.read(
-            try InputFile.read(ruleset.string), source: ruleset.string, backend: .nft,
-            family: .ipv4))
-      }
-      if let ruleset6 {
-        snapshot.rulesets.append(
-          try RulesetReader.read(
-            try InputFile.read(ruleset6.string), source: ruleset6.string, backend: .nft,
-            family: .ipv6))
-      }
+      if let ruleset { snapshot.rulesets.append(try Self.read(ruleset, .ipv4)) }
+      if let ruleset6 { snapshot.rulesets.append(try Self.read(ruleset6, .ipv6)) }
       if let sets {
         snapshot.sets = try AddressSetReader.read(
           try InputFile.read(sets.string), source: sets.string)
@@ -56,6 +46,21 @@ public struct ExplainSource: Sendable {
       throw SIPLeakError(.badFile, "\(error)", advice: error.advice ?? "")
     }
     return snapshot
+  }
+}
+
+extension ExplainSource {
+  /// Reads one file; its first lines say which backend printed it.
+  ///
+  /// `iptables-nft-save` signs with `(nf_tables)`; what is unsigned or older is the other one's.
+  private static func read(
+    _ path: FilePath, _ family: AddressFamily
+  ) throws(FirewallError) -> Ruleset {
+    let bytes = try InputFile.read(path.string)
+    let head = String(decoding: bytes.prefix(200), as: UTF8.self)
+    return try RulesetReader.read(
+      bytes, source: path.string, backend: head.contains("(nf_tables)") ? .nft : .legacy,
+      family: family)
   }
 }
 

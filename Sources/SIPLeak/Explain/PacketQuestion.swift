@@ -95,6 +95,13 @@ extension PacketQuestion {
       destinationPort: destinationPort, inInterface: inInterface,
       connection: state.facts(source: from, destination: to))
     packet.outInterface = outInterface
+    // What is usual where nothing is said: a ping, and a TCP flow that begins with SYN.
+    switch transport {
+    case .icmp: packet.icmp = (type: 8, code: 0)
+    case .icmpv6: packet.icmp = (type: 128, code: 0)
+    case .tcp where state == .new: packet.tcpFlags = 2
+    default: break
+    }
     self.init(packet, path: path, localAddresses: localAddresses)
   }
 }
