@@ -58,6 +58,8 @@ enum ConntrackAttribute {
     static var zone: UInt16 { UInt16(CTA_EXPECT_ZONE.rawValue) }
     static var flags: UInt16 { UInt16(CTA_EXPECT_FLAGS.rawValue) }
     static var expectationClass: UInt16 { UInt16(CTA_EXPECT_CLASS.rawValue) }
+    static var translation: UInt16 { UInt16(CTA_EXPECT_NAT.rawValue) }
+    static var translatedTuple: UInt16 { UInt16(CTA_EXPECT_NAT_TUPLE.rawValue) }
   }
 
   static var helperName: UInt16 { UInt16(CTA_HELP_NAME.rawValue) }

@@ -1,4 +1,4 @@
-import Addressing
+public import Addressing
 import Netlink
 
 /// A flow that a helper expects: its first packet will be RELATED, whatever the rules say of NEW.
@@ -58,6 +58,11 @@ public struct Expectation: Sendable, Hashable, Codable {
   ///
   /// `CTA_EXPECT_CLASS`.
   public var expectationClass: UInt32?
+  /// Where the helper has the expected packets sent on to, when its flow is translated; `nil`: they
+  /// stay addressed as ``tuple`` says.
+  ///
+  /// `CTA_EXPECT_NAT_TUPLE`, whose source holds it.
+  public var translatedDestination: Endpoint?
   /// The kernel's id: stable while it lives, not unique over time.
   ///
   /// `CTA_EXPECT_ID`.
@@ -104,6 +109,7 @@ extension Expectation {
     var flags: UInt32 = 0
     var zone: UInt16 = 0
     var kind: UInt32?
+    var translated: Endpoint?
     var cursor = AttributeCursor(ConntrackMessage.headerLength..<payload.byteCount)
     while let attribute = try cursor.next(in: payload) {
       switch attribute.type {
@@ -120,6 +126,12 @@ extension Expectation {
         zone = try attribute.bigEndian(UInt16.self, in: payload)
       case ConntrackAttribute.Expect.expectationClass:
         kind = try attribute.bigEndian(UInt32.self, in: payload)
+      case ConntrackAttribute.Expect.translation:
+        var inner = AttributeCursor(attribute.payload)
+        while let part = try inner.next(in: payload) {
+          guard part.type == ConntrackAttribute.Expect.translatedTuple else { continue }
+          translated = try ZonedTuple(part, in: payload).tuple.sourceEndpoint
+        }
       default: break
       }
     }
@@ -132,5 +144,6 @@ extension Expectation {
     self.flags = Flags(rawValue: flags)
     self.zone = zone
     expectationClass = kind
+    translatedDestination = translated
   }
 }

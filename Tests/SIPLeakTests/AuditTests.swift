@@ -210,23 +210,6 @@ struct AuditTests {
       })
   }
 
-  @Test(
-    "Translated and expected flows are undecided until they are judged",
-    arguments: [
-      flow(
-        "203.0.113.66:24376", "192.0.2.5:5070", [.seenReply, .destinationNAT],
-        reply: ("192.0.2.5:5060", "203.0.113.66:24376")),
-      flow("203.0.113.66:24376", "192.0.2.5:5060", [.seenReply, .expected]),
-    ])
-  func undecided(flow: Flow) throws {
-    var host = SavedHost()
-    host.flows = [flow]
-    let finding = try #require(try host.audit().findings.first)
-    #expect(finding.cause == .undecided)
-    #expect(!finding.isBlockable)
-    #expect(try host.plan().isEmpty)
-  }
-
   @Test("Where the interface is only assumed, a rule that asks for it makes no leak")
   func uncertainInterface() throws {
     var host = SavedHost()

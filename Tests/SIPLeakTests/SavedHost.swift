@@ -33,6 +33,7 @@ struct SavedHost {
   var native: String?
   var sets = ""
   var flows: [Flow] = []
+  var expectations: [Conntrack.Expectation] = []
   var network = NetworkFacts(
     addresses: [
       LocalAddress(address: address("127.0.0.1"), prefixLength: 8, interface: "lo"),
@@ -65,7 +66,8 @@ struct SavedHost {
     }
     return Observation(
       host: HostIdentity(name: "pbx1", kernel: "6.1.0", flowCount: UInt32(flows.count)),
-      endpoints: endpoints, network: network, settings: ConntrackSettings(), expectations: [],
+      endpoints: endpoints, network: network, settings: ConntrackSettings(),
+      expectations: expectations,
       sample: Observation.Sample(time: 1_795_225_330, flows: flows, firewall: try firewall()),
       problems: problems)
   }

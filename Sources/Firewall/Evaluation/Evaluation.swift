@@ -104,12 +104,15 @@ public struct Evaluation: Sendable {
     // A held packet that a rule sends to another zone may begin a flow there, and be translated; one
     // that is kept away from tracking arrives as on the wire.
     let translation = Self.translation(of: packet, walker.live)
+    let zones = Set(walker.live.list.map(\.zone))
     for point in path.afterRouting {
       pass(
         point, packet, &walker, meetsNAT: isEvaluated,
         isReversed: reversed.contains(point.table))
     }
-    return walker.finished(unseen: unseenReasons(walker), translation: translation)
+    var result = walker.finished(unseen: unseenReasons(walker), translation: translation)
+    result.zone = zones.count == 1 ? zones.first ?? nil : nil
+    return result
   }
 
   /// Whether one rule's conditions hold for a packet; its target is not looked at.

@@ -141,6 +141,11 @@ public struct Walk: Sendable {
   public var dependsOnMemory: [UnknownReason]
   /// Where the nat table, evaluated afresh for a NEW packet, sends it.
   public var translation: Translation
+  /// The conntrack zone that the raw table has the packet looked up in.
+  ///
+  /// `nil`: not known, or dropped before. A held packet that is looked up in another zone than its
+  /// flow's does not belong to that flow.
+  public var zone: UInt16?
 
   /// Makes a walk.
   public init(

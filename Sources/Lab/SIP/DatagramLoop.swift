@@ -5,7 +5,7 @@ import Synchronization
 import SystemPackage
 
 /// A socket on a host with a thread of its own that reads it and sends what is due.
-final class DatagramLoop: Sendable {
+final class DatagramLoop: OpenEndpoint {
   /// A datagram to be sent at some time.
   struct Outgoing: Sendable {
     var due: ContinuousClock.Instant

@@ -113,7 +113,8 @@ struct DatagramSocket: Sendable {
     return errors
   }
 
-  private static func withAddress<R>(
+  /// Hands a socket address to a call; one of the other family as IPv4-mapped.
+  static func withAddress<R>(
     _ endpoint: Endpoint, of family: AddressFamily,
     _ body: (UnsafePointer<sockaddr>, socklen_t) -> R
   ) -> R {
@@ -145,7 +146,7 @@ struct DatagramSocket: Sendable {
   }
 
   /// The address and port of a socket address; IPv4-mapped ones as IPv4.
-  private static func endpoint(_ storage: sockaddr_storage) -> Endpoint? {
+  static func endpoint(_ storage: sockaddr_storage) -> Endpoint? {
     var storage = storage
     let bytes = unsafe withUnsafeBytes(of: &storage) { unsafe Array($0) }
     let port = UInt16(bytes[2]) << 8 | UInt16(bytes[3])

@@ -80,9 +80,12 @@ public final class SIPClient: Sendable {
   /// - Parameters:
   ///   - method: The method.
   ///   - peer: Where it goes.
+  ///   - sentBy: Where its Via wants the answer; where it comes from unless given.
   /// - Throws: ``LabError`` when the kernel refuses to send it.
-  public func send(_ method: String = "OPTIONS", to peer: Endpoint) throws(LabError) {
-    _ = try post(method, to: peer)
+  public func send(
+    _ method: String = "OPTIONS", to peer: Endpoint, sentBy: Endpoint? = nil
+  ) throws(LabError) {
+    _ = try post(method, to: peer, sentBy: sentBy)
   }
 
   /// Sends one request and waits for what comes back.
@@ -155,9 +158,11 @@ public final class SIPClient: Sendable {
 
   private static let sendingKey = "keep sending"
 
-  private func post(_ method: String, to peer: Endpoint) throws(LabError) -> String {
+  private func post(
+    _ method: String, to peer: Endpoint, sentBy: Endpoint? = nil
+  ) throws(LabError) -> String {
     let call = newCallID()
-    let bytes = SIPMessage.request(method, from: local, to: peer, callID: call)
+    let bytes = SIPMessage.request(method, from: local, to: peer, callID: call, sentBy: sentBy)
     if let error = loop.send(bytes, to: peer) {
       throw LabError(
         error == .badFileDescriptor ? .closed : .system, "send to \(peer)", errno: error)

@@ -21,7 +21,9 @@ struct SIPMessage: Sendable {
     }
   }
 
-  private static let longNames = ["v": "via", "f": "from", "t": "to", "i": "call-id"]
+  private static let longNames = [
+    "v": "via", "f": "from", "t": "to", "i": "call-id", "m": "contact",
+  ]
 
   /// The method of a request, or `nil`.
   var method: String? {
@@ -37,21 +39,31 @@ struct SIPMessage: Sendable {
   /// The first header of a name.
   func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
 
+  /// Where the first Via wants the answer sent, whoever sent the request.
+  var sentBy: Endpoint? {
+    let words = header("via")?.split(separator: " ", maxSplits: 1) ?? []
+    guard words.count == 2 else { return nil }
+    let place = String(words[1].prefix { $0 != ";" })
+    return Endpoint(place) ?? Endpoint(place + ":5060")
+  }
+
   /// A request as a telephone or a scanner sends it.
   static func request(
-    _ method: String, from local: Endpoint, to peer: Endpoint, callID: String
+    _ method: String, from local: Endpoint, to peer: Endpoint, callID: String,
+    sentBy: Endpoint? = nil
   ) -> [UInt8] {
+    let expires = method == "REGISTER" ? "\r\nExpires: 600" : ""
     let host = peer.address.family == .ipv4 ? "\(peer.address)" : "[\(peer.address)]"
     return Array(
       """
       \(method) sip:100@\(host) SIP/2.0\r
-      Via: SIP/2.0/UDP \(local);branch=z9hG4bK\(callID);rport\r
+      Via: SIP/2.0/UDP \(sentBy ?? local);branch=z9hG4bK\(callID);rport\r
       Max-Forwards: 70\r
       From: <sip:lab@\(host)>;tag=\(callID)\r
       To: <sip:100@\(host)>\r
       Call-ID: \(callID)\r
       CSeq: 1 \(method)\r
-      Contact: <sip:lab@\(local)>\r
+      Contact: <sip:lab@\(local)>\(expires)\r
       Content-Length: 0\r
       \r
 
@@ -69,6 +81,9 @@ struct SIPMessage: Sendable {
         lines.append("To: \(header.value)\(header.value.contains(";tag=") ? "" : ";tag=pbx")")
       case "call-id": lines.append("Call-ID: \(header.value)")
       case "cseq": lines.append("CSeq: \(header.value)")
+      // A registrar says for how long it keeps the binding.
+      case "contact" where method == "REGISTER":
+        lines.append("Contact: \(header.value);expires=600")
       default: break
       }
     }

@@ -20,6 +20,10 @@ public final class SIPServer: Sendable {
     public var keepaliveInterval: Duration?
     /// Who gets keepalives; empty means everybody who ever sent a request.
     public var keepalivePeers: [Endpoint]
+    /// Whether answers go where the Via says rather than where the request came from.
+    ///
+    /// Then one packet with an allowed, forged source opens a flow to anybody (facts A3b).
+    public var answersSentBy: Bool
 
     /// Makes a behaviour; by default requests are answered at once and nothing else is sent.
     ///
@@ -29,10 +33,13 @@ public final class SIPServer: Sendable {
     ///   - retransmitsAnswers: Whether answers to INVITE are repeated until acknowledged.
     ///   - keepaliveInterval: Time between two keepalives, or `nil`.
     ///   - keepalivePeers: Who gets keepalives; empty for everybody who sent a request.
+    ///   - answersSentBy: Whether answers go where the Via says.
     public init(
       answers: Bool = true, answerDelay: Duration = .zero, retransmitsAnswers: Bool = false,
-      keepaliveInterval: Duration? = nil, keepalivePeers: [Endpoint] = []
+      keepaliveInterval: Duration? = nil, keepalivePeers: [Endpoint] = [],
+      answersSentBy: Bool = false
     ) {
+      self.answersSentBy = answersSentBy
       self.answers = answers
       self.answerDelay = answerDelay
       self.retransmitsAnswers = retransmitsAnswers
@@ -175,7 +182,10 @@ private final class Book: Sendable {
       loop.cancel(call)
       return
     }
-    if behavior.answers { answer(message, method, to: source, call: call, on: loop) }
+    if behavior.answers {
+      let end = behavior.answersSentBy ? message.sentBy ?? source : source
+      answer(message, method, to: end, call: call, on: loop)
+    }
     if let interval = behavior.keepaliveInterval, behavior.keepalivePeers.isEmpty,
       peers.withLock({ $0.count < 256 && $0.insert(source).inserted })
     {

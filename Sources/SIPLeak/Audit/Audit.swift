@@ -66,6 +66,7 @@ public struct Audit: Sendable {
       findings.append(finding)
     }
     findings += unfiltered.values
+    findings += judge.expectationFindings(besides: findings)
     findings += judge.unfilteredFindings(besides: findings)
     // Flow order is the kernel's hash order; an answer that can be compared needs one of its own.
     self.findings = findings.sorted(by: Self.precedes)

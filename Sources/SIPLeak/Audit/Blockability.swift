@@ -62,6 +62,9 @@ struct Blockability {
   /// Why the rules would let the address in somewhere, or `nil` when they refuse it everywhere.
   private mutating func admission(of peer: IPAddress, wire: Endpoint) -> String? {
     var destinations = targets[peer.family] ?? []
+    destinations += observation.endpoints.addresses.filter {
+      $0.family == peer.family && !destinations.contains($0)
+    }.sorted()
     if !destinations.contains(wire.address) { destinations.append(wire.address) }
     let ways = ways(to: peer)
     for transport in observation.endpoints.transports.sorted(by: { $0.rawValue < $1.rawValue }) {
@@ -71,10 +74,11 @@ struct Blockability {
         let path: PacketPath = ownAddresses.contains(destination) ? .input : .forward
         for port in ports {
           for way in ways {
-            let packet = Packet(
+            var packet = Packet(
               transport: transport, source: peer, destination: destination, sourcePort: nil,
               destinationPort: port, inInterface: way, connection: .new)
-            if let why = Self.objection(evaluation.walk(packet, to: path)) { return why }
+            if path == .forward { packet.outInterface = observation.egress(to: destination) }
+            if let why = objection(to: packet, path) { return why }
           }
         }
       }
@@ -97,6 +101,27 @@ struct Blockability {
     let names = Set(covering.flatMap { $0.interfaces ?? [] }).intersection(interfaces).sorted()
     // No route back: it can only be a one-way sender, by any interface.
     return names.isEmpty ? (interfaces.isEmpty ? [nil] : interfaces) : names
+  }
+
+  /// Why a packet may get in, wherever the nat table sends it.
+  private mutating func objection(to packet: Packet, _ path: PacketPath) -> String? {
+    let walk = evaluation.walk(packet, to: path)
+    var end: Endpoint?
+    switch walk.translation {
+    case .asAsked: return Self.objection(walk)
+    case .elsewhere(let known): end = known
+    case .uncertain: break
+    }
+    // What the nat table sends through this host meets FORWARD instead; where that is not known, it
+    // may meet either.
+    let isHere = end.map { ownAddresses.contains($0.address) || $0.address.isLoopback }
+    if isHere != false, let why = Self.objection(evaluation.walk(packet, to: .input)) {
+      return why
+    }
+    guard isHere != true else { return nil }
+    var forwarded = packet
+    forwarded.outInterface = end.flatMap { observation.egress(to: $0.address) }
+    return Self.objection(evaluation.walk(forwarded, to: .forward))
   }
 
   private static func objection(_ walk: Walk) -> String? {

@@ -78,7 +78,9 @@ public struct Finding: Sendable, Hashable {
   public var family: AddressFamily
   /// The conntrack zone.
   public var zone: UInt16
-  /// The other end; `nil` for a finding about the whole host.
+  /// The other end; `nil` for a finding about the whole host or an expectation of anybody.
+  ///
+  /// Port 0 stands for any where only an expectation is behind the finding.
   public var peer: Endpoint?
   /// Where the peer's packets arrive after translation.
   public var delivered: Endpoint
@@ -98,11 +100,18 @@ public struct Finding: Sendable, Hashable {
   public var why: String
   /// The flow.
   public var flow: Flow?
+  /// The expectation, for a finding about one that nobody has used yet.
+  public var expectation: Expectation?
   /// What moved between two samples.
   public var increments: Increments?
 
   /// Whether wire and delivered side differ.
   public var isTranslated: Bool { wire != delivered }
+
+  /// The peer's port; `nil` for any, as an expectation may have it.
+  public var peerPort: UInt16? {
+    peer.flatMap { expectation != nil && $0.port == 0 ? nil : $0.port }
+  }
 
   /// The same finding about the whole host, without the flow that showed it.
   var aboutHost: Finding {

@@ -15,7 +15,9 @@ struct FlowJudge {
   private let routes: [RouteQuestion: Route]
   /// The interfaces a packet from outside may come by.
   let ways: [String]
-  private var blockability: Blockability
+  var blockability: Blockability
+  /// Flows by their original tuple: an expected one names its master so.
+  private let flowsByTuple: [FlowTuple: Flow]
   private(set) var stateRules: [RuleReference] = []
   private var sipRulesByEndpoint: [SIPPlace: [RuleReference]] = [:]
 
@@ -47,6 +49,8 @@ struct FlowJudge {
         return entry.route.map { (RouteQuestion(peer: entry.peer, local: entry.local), $0) }
       }, uniquingKeysWith: { first, _ in first })
     ways = observation.ways
+    flowsByTuple = Dictionary(
+      observation.sample.flows.map { ($0.original, $0) }, uniquingKeysWith: { first, _ in first })
     blockability = Blockability(observation, policy: policy)
   }
 
@@ -67,10 +71,14 @@ struct FlowJudge {
     if Self.isOver(flow) { return nil }
     if policy.trusted.contains(sides.peer.address) { return nil }
 
-    let packet = PeerPacket(sides: sides, flow: flow, ingress: ingress(sides))
+    let packet = packet(of: flow, sides)
     let path = path(to: sides)
     let asNew = evaluation.walk(packet.asNew, to: path, byAnyOf: ways).judgedWhereAsked
     let asHeld = evaluation.walk(packet.asHeld, to: path, byAnyOf: ways)
+    // Looked up in another zone, the peer's packets are not of this flow: it lets nobody in.
+    if let zone = asHeld.zone, zone != packet.zone, !asHeld.unknowns.contains(where: \.isOutside) {
+      return nil
+    }
     if asHeld.isCertain, asHeld.verdict == .accept, let rule = asHeld.decidingRule,
       rule != asNew.decidingRule, !stateRules.contains(rule)
     {
@@ -78,7 +86,8 @@ struct FlowJudge {
     }
     guard
       let judged = Judgement.of(
-        flow, sides: sides, asNew: asNew, asHeld: asHeld, hasTrust: policy.hasTrust,
+        flow, sides: sides, expected: expected(flow, sides), asNew: asNew, asHeld: asHeld,
+        hasTrust: policy.hasTrust,
         mayBeAdmittedAgain: {
           let any = timeless.walk(packet.asNew, to: path, byAnyOf: ways).judgedWhereAsked
           return !(any.isCertain && any.verdict.isRefused)
@@ -87,7 +96,7 @@ struct FlowJudge {
 
     let answer = blockability.answer(for: sides.peer.address, wire: sides.wire, cause: judged.cause)
     return Finding(
-      cause: judged.cause, level: judged.cause.level(flow, sides), grade: grade(flow),
+      cause: judged.cause, level: judged.level, grade: grade(flow),
       transport: flow.original.transport, family: flow.family, zone: flow.zone, peer: sides.peer,
       delivered: sides.delivered, wire: sides.wire, origin: sides.origin,
       asNew: JudgedVerdict(asNew), asHeld: JudgedVerdict(asHeld), isBlockable: answer == nil,
@@ -96,6 +105,33 @@ struct FlowJudge {
         flow: flow, origin: sides.origin, held: asHeld.decidingRule, new: asNew.decidingRule,
         sipRules: sipRules(family: flow.family, transport: flow.original.transport, sides, path)))
   }
+
+  /// The packets the peer of a flow would send next.
+  func packet(of flow: Flow, _ sides: FlowSides) -> PeerPacket {
+    PeerPacket(
+      sides: sides, flow: flow, ingress: ingress(sides),
+      egress: path(to: sides) == .forward ? observation.egress(to: sides.delivered.address) : nil,
+      masterHelper: flow.master.flatMap { flowsByTuple[$0]?.helper })
+  }
+
+  /// Whose call a flow belongs to, if a helper expected it.
+  private func expected(_ flow: Flow, _ sides: FlowSides) -> Judgement.Expected {
+    guard let master = flow.master else {
+      return flow.status.contains(.expected) ? .byUnknown : .no
+    }
+    return isOwn(sides.peer.address, of: master) ? .byItsOwn(master) : .byAnother(master)
+  }
+
+  /// Whether an address is the far end of a flow that a helper looks into.
+  func isOwn(_ peer: IPAddress, of master: FlowTuple) -> Bool {
+    guard !localAddresses.contains(peer) else { return false }
+    // The far end as its packets carry it stands in the reply of one that this host translated.
+    let reply = flowsByTuple[master]?.reply
+    return [master.source, master.destination, reply?.source, reply?.destination].contains(peer)
+  }
+
+  /// The flow that a helper looked into, as far as it was read.
+  func flow(openedBy tuple: FlowTuple) -> Flow? { flowsByTuple[tuple] }
 
   /// Whether a TCP flow's next packet would have to begin a new one (facts C14).
   private static func isOver(_ flow: Flow) -> Bool {
@@ -110,12 +146,17 @@ struct FlowJudge {
 
   /// The interface the peer's packets come by, or `nil` when that is not certain.
   func ingress(_ sides: FlowSides) -> String? {
-    routes[RouteQuestion(peer: sides.peer.address, local: sides.wire.address)]?.interface
+    ingress(sides.peer.address, to: sides.wire.address)
   }
 
-  func path(to sides: FlowSides) -> PacketPath {
-    localAddresses.contains(sides.delivered.address) || sides.delivered.address.isLoopback
-      ? .input : .forward
+  func ingress(_ peer: IPAddress, to local: IPAddress) -> String? {
+    routes[RouteQuestion(peer: peer, local: local)]?.interface
+  }
+
+  func path(to sides: FlowSides) -> PacketPath { path(to: sides.delivered.address) }
+
+  func path(to address: IPAddress) -> PacketPath {
+    localAddresses.contains(address) || address.isLoopback ? .input : .forward
   }
 
   private mutating func sipRules(
@@ -136,21 +177,23 @@ extension Walk {
   ///
   /// The question is whether it would reach the endpoint of the flow that stands.
   var judgedWhereAsked: Walk {
-    switch translation {
-    case .asAsked: return self
-    case .elsewhere:
-      guard isCertain, verdict == .accept else { return self }
+    if translation == .asAsked || isCertain && verdict.isRefused { return self }
+    var changed = self
+    if case .elsewhere = translation, !unknowns.contains(where: \.isOutside) {
+      // Whatever becomes of it there: it does not come to where it was asked about.
       let rule = path.last { $0.rule.table == "nat" && $0.rule.index > 0 }?.rule
-      var changed = self
-      changed.outcomes = [Outcome(.drop, rule: rule ?? decidingRule)]
-      return changed
-    case .uncertain:
-      guard !(isCertain && verdict.isRefused) else { return self }
-      var changed = self
-      changed.outcomes.append(Outcome(.unknown, rule: nil))
-      changed.unknowns.append(
-        UnknownReason(.fact, "whether the nat table sends it elsewhere is not known"))
+      changed.outcomes = [Outcome(.drop, rule: rule)]
+      changed.unknowns = []
       return changed
     }
+    changed.outcomes.append(Outcome(.unknown, rule: nil))
+    changed.unknowns.append(
+      UnknownReason(.fact, "whether the nat table sends it elsewhere is not known"))
+    return changed
   }
+}
+
+extension UnknownReason {
+  /// Whether something that the rulesets do not show decides.
+  fileprivate var isOutside: Bool { kind == .outside || kind == .unrecognized }
 }

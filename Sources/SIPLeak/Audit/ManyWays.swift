@@ -47,6 +47,7 @@ extension Walk {
       RuleHit($0.rule, isCertain: false)
     }
     if other.translation != translation { result.translation = .uncertain }
+    if other.zone != zone { result.zone = nil }
     if isCertain, other.isCertain, !result.isCertain {
       result.unknowns.append(
         UnknownReason(

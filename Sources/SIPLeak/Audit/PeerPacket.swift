@@ -8,13 +8,24 @@ struct PeerPacket {
   var flow: Flow
   /// The interface the route back to the peer leaves by; `nil` when there is no single answer.
   var ingress: String?
+  /// The interface a forwarded packet leaves by; `nil` when there is no single answer.
+  var egress: String?
+  /// The helper of the flow that expected this one, which is what `-m helper` asks for.
+  var masterHelper: String?
 
   /// The packet as the first of a new flow from the same place to the same place.
+  ///
+  /// The nat table is asked afresh: one that it sends elsewhere than the flow does not count as
+  /// admitted (facts C15).
   var asNew: Packet {
-    Packet(
+    var packet = Packet(
       transport: flow.original.transport, source: sides.peer.address,
       destination: sides.wire.address, sourcePort: sides.peer.port,
       destinationPort: sides.wire.port, inInterface: ingress, connection: .new)
+    packet.outInterface = egress
+    if sides.isTranslated { packet.delivered = sides.delivered }
+    if flow.original.transport == .tcp { packet.tcpFlags = TCPFlags.syn }
+    return packet
   }
 
   /// The packet as part of the flow that stands.
@@ -34,11 +45,29 @@ struct PeerPacket {
     facts.replySource = flow.reply.sourceEndpoint
     facts.replyDestination = flow.reply.destinationEndpoint
     facts.mark = flow.mark
-    facts.helper = flow.helper ?? ""
-    facts.zone = flow.zone
+    facts.helper = masterHelper ?? flow.helper ?? ""
+    facts.zone = zone
     facts.expires = flow.timeout
     packet.connection = facts
-    if sides.isTranslated { packet.delivered = sides.delivered }
+    if flow.original.transport == .tcp {
+      // The answer to a SYN of ours, else data.
+      packet.tcpFlags =
+        answers && !flow.status.contains(.seenReply) ? TCPFlags.synAck : TCPFlags.data
+    }
     return packet
+  }
+
+  /// The zone in which the peer's packets have to be looked up to be of this flow.
+  var zone: UInt16 {
+    // A zone of one direction stands in that direction's tuple; the other is in zone 0.
+    let ofDirection = sides.origin == .peer ? flow.originalZone : flow.replyZone
+    let isOneSided = flow.originalZone != nil || flow.replyZone != nil
+    return ofDirection ?? (isOneSided ? 0 : flow.zone)
+  }
+
+  private enum TCPFlags {
+    static let syn: UInt8 = 0x02
+    static let synAck: UInt8 = 0x12
+    static let data: UInt8 = 0x18
   }
 }

@@ -103,7 +103,7 @@ extension FlowJudge {
   }
 
   /// Addresses nobody's allowlist has a reason to name: TEST-NETs, benchmarking, documentation.
-  private static func strangers(_ family: AddressFamily) -> [IPAddress] {
+  static func strangers(_ family: AddressFamily) -> [IPAddress] {
     let texts =
       family == .ipv4
       ? ["198.18.255.77", "203.0.113.251", "100.127.255.77"]

@@ -176,7 +176,7 @@ public struct Verification: Sendable {
     var result: [(Packet, PacketPath)] = []
     for flow in observation.sample.flows where keys.contains(flow.key) {
       guard let sides = judge.sides(of: flow) else { continue }
-      let packet = PeerPacket(sides: sides, flow: flow, ingress: judge.ingress(sides))
+      let packet = judge.packet(of: flow, sides)
       result.append((packet.asHeld, judge.path(to: sides)))
     }
     if !result.isEmpty { return result }
@@ -206,7 +206,7 @@ public struct Verification: Sendable {
       guard let sides = judge.sides(of: flow), !blocked.contains(sides.peer.address) else {
         continue
       }
-      let packet = PeerPacket(sides: sides, flow: flow, ingress: judge.ingress(sides))
+      let packet = judge.packet(of: flow, sides)
       let path = judge.path(to: sides)
       for question in [packet.asNew, packet.asHeld] {
         // Also where the interface or a match leaves the answer open: whoever may have got in must

@@ -67,11 +67,12 @@ extension BlockPlan {
         omissions.append(
           Omission(address: peer.address, why: finding.cause.rawValue, isOnRequest: true))
       } else {
-        let entry = Entry(
-          address: peer.address, transport: finding.transport,
-          port: request.place == .raw ? finding.wire.port : finding.delivered.port,
-          reason: finding.cause.rawValue, grade: finding.grade)
-        if chosen.insert(entry).inserted { entries.append(entry) }
+        for port in Self.ports(of: finding, place: request.place) {
+          let entry = Entry(
+            address: peer.address, transport: finding.transport, port: port,
+            reason: finding.cause.rawValue, grade: finding.grade)
+          if chosen.insert(entry).inserted { entries.append(entry) }
+        }
       }
     }
     // One address, one answer: whoever may not be blocked for one flow is not for another.
@@ -88,6 +89,18 @@ extension BlockPlan {
     // The grade is for the reader; two flows of one peer make one entry.
     var seen: Set<String> = []
     entries = entries.filter { seen.insert($0.element).inserted }
+  }
+
+  /// The ports a peer is blocked from for one finding.
+  ///
+  /// Ahead of connection tracking that is the one on the wire (facts A5). The answers of a translated
+  /// flow leave by the delivered one: unless that is blocked as well, the server's next keepalive
+  /// opens a flow from there.
+  private static func ports(of finding: Finding, place: BlockRequest.Place) -> [UInt16] {
+    guard place == .raw, finding.wire.port != finding.delivered.port else {
+      return [place == .raw ? finding.wire.port : finding.delivered.port]
+    }
+    return [finding.wire.port, finding.delivered.port]
   }
 
   /// With two readings, only what both show and while nothing changed is blocked.

@@ -65,7 +65,7 @@ struct FindingJSON: Encodable {
     case blockable, why
     case notBlockable = "not_blockable"
     case flowID = "flow_id"
-    case timeout, since, increments
+    case timeout, since, increments, master, expectation
   }
 
   func encode(to encoder: any Encoder) throws {
@@ -91,6 +91,40 @@ struct FindingJSON: Encodable {
     let since = finding.flow?.start.map { Quantity.rfc3339(Double($0) / 1e9) }
     try object.encode(since, forKey: .since)
     try object.encode(finding.increments.map(IncrementsJSON.init), forKey: .increments)
+    let master = finding.flow?.master ?? finding.expectation?.master
+    try object.encode(master.map(MasterJSON.init), forKey: .master)
+    try object.encode(finding.expectation.map(ExpectationJSON.init), forKey: .expectation)
+  }
+}
+
+/// The flow whose helper expected another, by its first packet.
+struct MasterJSON: Encodable {
+  var source: Endpoint
+  var destination: Endpoint
+
+  init(_ tuple: FlowTuple) {
+    source = tuple.sourceEndpoint
+    destination = tuple.destinationEndpoint
+  }
+}
+
+/// An expectation that nobody has used yet.
+struct ExpectationJSON: Encodable {
+  let expectation: Expectation
+
+  init(_ expectation: Expectation) { self.expectation = expectation }
+
+  enum Key: String, CodingKey { case source, mask, port, helper, permanent, timeout }
+
+  func encode(to encoder: any Encoder) throws {
+    var object = encoder.container(keyedBy: Key.self)
+    try object.encode(expectation.tuple.source, forKey: .source)
+    try object.encode(expectation.mask.source, forKey: .mask)
+    let hasPort = expectation.mask.sourcePort != 0
+    try object.encode(hasPort ? expectation.tuple.sourcePort : nil, forKey: .port)
+    try object.encode(expectation.helper, forKey: .helper)
+    try object.encode(expectation.flags.contains(.permanent), forKey: .permanent)
+    try object.encode(expectation.timeout, forKey: .timeout)
   }
 }
 

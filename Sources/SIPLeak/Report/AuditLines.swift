@@ -33,7 +33,7 @@ public enum AuditLines {
     let fields = [
       ("cause", finding.cause.rawValue), ("grade", finding.grade?.rawValue ?? "none"),
       ("src", finding.peer.map { "\($0.address)" } ?? "any"),
-      ("sport", finding.peer.map { "\($0.port)" } ?? "any"),
+      ("sport", finding.peerPort.map { "\($0)" } ?? "any"),
       ("dst", "\(finding.wire.address)"), ("dport", "\(finding.wire.port)"),
       ("proto", "\(finding.transport)"), ("new", verdict(finding.asNew)),
       ("held", verdict(finding.asHeld)), ("age", age),

@@ -1,5 +1,6 @@
 import Addressing
 import Firewall
+import HostNetwork
 
 /// The text of `sipleak diagnose`: one screen that says who, how and what to do.
 public struct DiagnosisText {
@@ -78,6 +79,7 @@ public struct DiagnosisText {
     let width = [finding.asNew, finding.asHeld].compactMap { $0.rule?.place.count }.max() ?? 0
     lines.append(verdict("as NEW ", finding.asNew, width: width))
     if finding.flow != nil { lines.append(verdict("as held", finding.asHeld, width: width)) }
+    if finding.expectation != nil { lines.append(verdict("RELATED", finding.asHeld, width: width)) }
     if let increments = finding.increments { lines.append(moved(increments)) }
     if let reason = finding.notBlockableBecause, finding.level == .leak || finding.flow != nil {
       lines += style.wrapped("not blockable: \(escaped(reason))", indent: 6)
@@ -90,14 +92,17 @@ public struct DiagnosisText {
   private func title(_ finding: Finding) -> String {
     guard let peer = finding.peer else {
       return "\(finding.family == .ipv4 ? "IPv4" : "IPv6") \(finding.transport) "
-        + "\(finding.wire)  open to everybody"
+        + "\(finding.wire)  "
+        + (finding.expectation == nil ? "open to everybody" : "anybody is expected")
     }
     let arrow = finding.origin == .host ? "<-" : "->"
-    var ends = "\(peer) \(arrow) \(finding.wire)"
+    let name = finding.peerPort == nil ? "\(peer.address)" : "\(peer)"
+    var ends = "\(name) \(arrow) \(finding.wire)"
     if finding.isTranslated { ends += " (delivered to \(finding.delivered))" }
     if finding.zone != 0 { ends += " zone \(finding.zone)" }
     var notes = [finding.grade?.rawValue].compactMap { $0 }
     if finding.origin == .host { notes.append("opened by this host") }
+    if finding.expectation != nil { notes.append("not used yet") }
     if let alive = finding.increments?.isAlive { notes.append(alive ? "alive" : "idle") }
     return ends.padded(44) + "  " + notes.joined(separator: ", ")
   }
@@ -165,12 +170,17 @@ public struct DiagnosisText {
     let leaks = audit.findings.filter { $0.level == .leak && $0.isBlockable }
     guard let first = leaks.compactMap(\.peer).first else { return [] }
     let many = Set(leaks.compactMap { $0.peer?.address }).count > 1
-    let name = (many ? "" : " \(first.address)") + observation.endpoints.options
+    // What is forwarded to an inner host is not blocked ahead of conntrack yet.
+    let own = Set(observation.network.addresses.map(\.address))
+    let isForwarded = leaks.allSatisfy { !own.contains($0.delivered.address) }
+    let name =
+      (many ? "" : " \(first.address)") + (isForwarded ? " --where before-state-rule" : "")
+      + observation.endpoints.options
     let length = "sipleak block\(name) --apply".count + 3
     return [
       "Do    " + "sipleak block\(name)".padded(length) + "shows the plan, changes nothing",
       "      " + "sipleak block\(name) --apply".padded(length)
-        + "raw drop, flow deleted, checked; 24 h",
+        + (isForwarded ? "drop, flow deleted, checked; 24 h" : "raw drop, flow deleted, checked; 24 h"),
     ]
   }
 

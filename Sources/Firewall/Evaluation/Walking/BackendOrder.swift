@@ -42,6 +42,7 @@ extension Walk {
       dependsOnMemory.append(reason)
     }
     if translation != other.translation { translation = .uncertain }
+    if zone != other.zone { zone = nil }
     guard !isCertain, unknowns.isEmpty else { return }
     let names = tables.joined(separator: ", ")
     unknowns.append(
