@@ -18,6 +18,9 @@ public struct FirewallSnapshot: Sendable {
   public var unseen: [UnseenFilter]
   /// The host's own addresses, for `addrtype`; `nil`: not known.
   public var localAddresses: [IPAddress]?
+  /// The addresses of each interface in the kernel's order, for `REDIRECT`, which leads to the first
+  /// of the interface a packet came in by (facts F2); `nil`: not known.
+  public var interfaceAddresses: [String: [IPAddress]]?
   /// The time of the reading in seconds since 1970 UTC, for `-m time`; `nil`: not known.
   public var time: Int64?
 

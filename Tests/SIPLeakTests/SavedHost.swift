@@ -64,11 +64,13 @@ struct SavedHost {
             isInterfaceCertain: isInterfaceCertain))
       }
     }
+    var firewall = try firewall()
+    firewall.snapshot.interfaceAddresses = network.addressesByInterface
     return Observation(
       host: HostIdentity(name: "pbx1", kernel: "6.1.0", flowCount: UInt32(flows.count)),
       endpoints: endpoints, network: network, settings: ConntrackSettings(),
       expectations: expectations,
-      sample: Observation.Sample(time: 1_795_225_330, flows: flows, firewall: try firewall()),
+      sample: Observation.Sample(time: 1_795_225_330, flows: flows, firewall: firewall),
       problems: problems)
   }
 

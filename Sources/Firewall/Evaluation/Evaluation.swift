@@ -43,7 +43,8 @@ public struct Evaluation: Sendable {
     rulesets = snapshot.rulesets.map { CompiledRuleset($0, sets: sets, recent: recent) }
     unseen = snapshot.unseen
     host = HostFacts(
-      localAddresses: snapshot.localAddresses.map(Set.init), time: snapshot.time)
+      localAddresses: snapshot.localAddresses.map(Set.init),
+      interfaceAddresses: snapshot.interfaceAddresses, time: snapshot.time)
   }
 
   /// The same host with some conditions replaced.

@@ -18,3 +18,11 @@ extension Observation {
     return names.count == 1 ? names.first : nil
   }
 }
+
+extension NetworkFacts {
+  /// The addresses of each interface in the kernel's order, or `nil` when none were read.
+  var addressesByInterface: [String: [IPAddress]]? {
+    addresses.isEmpty
+      ? nil : Dictionary(grouping: addresses, by: \.interface).mapValues { $0.map(\.address) }
+  }
+}

@@ -144,6 +144,7 @@ private struct HostReader {
     let count = try? FlowTable.count(in: namespace)
     var sample = sample
     sample.firewall.snapshot.localAddresses = network.addresses.map(\.address)
+    sample.firewall.snapshot.interfaceAddresses = network.addressesByInterface
     sample.firewall.snapshot.time = sample.wholeSeconds
     return Observation(
       host: HostIdentity(name: Self.name.host, kernel: Self.name.kernel, flowCount: count),

@@ -114,6 +114,7 @@ public enum ObservationFiles {
     }
     var sample = try loadSample(folder)
     sample.firewall.snapshot.localAddresses = header.network.addresses.map(\.address)
+    sample.firewall.snapshot.interfaceAddresses = header.network.addressesByInterface
     sample.firewall.snapshot.time = sample.wholeSeconds
     let inner = folder.appending("earlier")
     let hasEarlier = FileManager.default.fileExists(atPath: inner.appending("sample.json").string)

@@ -104,7 +104,10 @@ extension Kernel {
         _ = try await register(scene, server)
         return
       }
-      _ = try await register(scene, server)
+      // A request that expects nothing by itself; the kernel keeps one expectation a tuple.
+      let peer = try SIPServer.start(on: scene.lab.carrier, address: scene.carrier)
+      try server.send("OPTIONS", to: peer.local)
+      #expect(await server.received(1, from: scene.carrier))
       let none = scene.wildcard
       let all = scene.family == .ipv4 ? "255.255.255.255" : "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
       let words = [

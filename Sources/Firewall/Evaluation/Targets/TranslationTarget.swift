@@ -91,7 +91,7 @@ struct TranslationTarget: Sendable {
     case .kept: break
     case .fixed(let bits): result.destination = bits
     case .some: result.destination = nil
-    case .interface: result.destination = situation.onlyLocalAddress
+    case .interface: result.destination = situation.redirectAddress
     case .mapped(let bits, let mask):
       result.destination = variant.destination.map { $0 & ~mask | bits }
     }
@@ -123,14 +123,25 @@ struct TranslationTarget: Sendable {
 }
 
 extension Situation {
-  /// The address REDIRECT uses, if the host has only one that is no loopback address.
-  var onlyLocalAddress: UInt128? {
+  /// The address REDIRECT uses, if it is known.
+  ///
+  /// The first of the interface for IPv4. IPv6 chooses among several by their scope and state, so
+  /// there it has to be the only one that is not link-local.
+  var redirectAddress: UInt128? {
     if isLoopback {
       return packet.family == .ipv4 ? 0x7f00_0001 : 1
     }
+    let isIPv4 = packet.family == .ipv4
+    if let name = packet.inInterface, let own = host.interfaceAddresses {
+      let candidates = (own[name] ?? []).filter {
+        $0.family == packet.family && (isIPv4 || !$0.isLinkLocal)
+      }
+      let isClear = isIPv4 ? !candidates.isEmpty : candidates.count == 1
+      return isClear && !packet.source.isLinkLocal ? candidates.first?.bits : nil
+    }
     guard let local = host.localAddresses else { return nil }
     let candidates = local.filter {
-      $0.family == packet.family && !$0.isLoopback && !($0.family == .ipv6 && $0.isLinkLocal)
+      $0.family == packet.family && !$0.isLoopback && (isIPv4 || !$0.isLinkLocal)
     }
     return candidates.count == 1 ? candidates.first?.bits : nil
   }

@@ -15,6 +15,7 @@ enum Stage: Sendable {
 /// What is known of the host apart from its rules.
 struct HostFacts: Sendable {
   var localAddresses: Set<IPAddress>?
+  var interfaceAddresses: [String: [IPAddress]]?
   var time: Int64?
 }
 
