@@ -258,6 +258,26 @@ struct AuditTests {
     #expect(!finding.isBlockable)
   }
 
+  @Test("Phones behind one rule on payload or rate are one finding, behind two rules two")
+  func conditionalRules() throws {
+    var host = SavedHost()
+    let string = "-m string --string REGISTER --algo bm --to 65535 -j ACCEPT"
+    let limit = "-m limit --limit 5/sec -j ACCEPT"
+    host.rules = SavedHost.rules.replacing(
+      "[0:0] -A INPUT -p tcp",
+      with: """
+        [0:0] -A INPUT -s 203.0.113.0/25 -p udp -m udp --dport 5060 \(string)
+        [0:0] -A INPUT -s 203.0.113.128/25 -p udp -m udp --dport 5060 \(limit)
+        [0:0] -A INPUT -p tcp
+        """)
+    host.flows = [1, 2, 129, 130, 131].map {
+      flow("203.0.113.\($0):5060", "192.0.2.5:5060", [.seenReply], id: UInt32($0))
+    }
+    let findings = try host.audit().findings
+    #expect(findings.map(\.cause) == [.conditional, .conditional])
+    #expect(findings.map(\.peer?.address) == [address("203.0.113.1"), address("203.0.113.129")])
+  }
+
   @Test("A partial reading is never clean")
   func incomplete() throws {
     var host = SavedHost()

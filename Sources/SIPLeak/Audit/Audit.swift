@@ -41,7 +41,7 @@ public struct Audit: Sendable {
     var judge = FlowJudge(observation, policy: policy)
     let snapshot = observation.sample.firewall.snapshot
     var findings: [Finding] = []
-    var conditional: Set<RuleReference> = []
+    var conditional: Set<[RuleReference]> = []
     var unfiltered: [AddressFamily: Finding] = [:]
     var seen = 0
     for flow in observation.sample.flows {
@@ -49,9 +49,7 @@ public struct Audit: Sendable {
       seen += 1
       guard let finding = judge.finding(for: flow, sides: sides) else { continue }
       // One finding a rule: a thousand phones behind one rate rule are one thing to look at.
-      if finding.cause == .conditional, let rule = finding.asNew.rule,
-        !conditional.insert(rule).inserted
-      {
+      if finding.cause == .conditional, !conditional.insert(finding.hangsOn).inserted {
         continue
       }
       // One finding a host and family: where no rule decides, every flow says the same.

@@ -104,6 +104,8 @@ public struct Finding: Sendable, Hashable {
   public var expectation: Expectation?
   /// What moved between two samples.
   public var increments: Increments?
+  /// The rules that leave the verdict as NEW open.
+  var hangsOn: [RuleReference] = []
 
   /// Whether wire and delivered side differ.
   public var isTranslated: Bool { wire != delivered }

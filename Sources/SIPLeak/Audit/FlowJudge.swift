@@ -95,7 +95,7 @@ struct FlowJudge {
     else { return nil }
 
     let answer = blockability.answer(for: sides.peer.address, wire: sides.wire, cause: judged.cause)
-    return Finding(
+    var finding = Finding(
       cause: judged.cause, level: judged.level, grade: grade(flow),
       transport: flow.original.transport, family: flow.family, zone: flow.zone, peer: sides.peer,
       delivered: sides.delivered, wire: sides.wire, origin: sides.origin,
@@ -104,6 +104,10 @@ struct FlowJudge {
       increments: comparison?.increments(
         flow: flow, origin: sides.origin, held: asHeld.decidingRule, new: asNew.decidingRule,
         sipRules: sipRules(family: flow.family, transport: flow.original.transport, sides, path)))
+    for rule in asNew.unknowns.compactMap(\.rule) where !finding.hangsOn.contains(rule) {
+      finding.hangsOn.append(rule)
+    }
+    return finding
   }
 
   /// The packets the peer of a flow would send next.

@@ -87,6 +87,15 @@ extension Kernel {
         return isAllowed && isWritable ? allCases : [.program]
       }
 
+      static func read() throws -> String {
+        let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        try #require(file >= 0)
+        defer { close(file) }
+        var bytes = [UInt8](repeating: 0, count: 16)
+        let count = unsafe Glibc.read(file, &bytes, bytes.count)
+        return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
+      }
+
       static func write(_ value: String) throws {
         let file = unsafe open(path, O_WRONLY | O_CLOEXEC)
         try #require(file >= 0)
@@ -99,8 +108,9 @@ extension Kernel {
     private func expectAnybody(_ scene: Scene, _ maker: Maker, _ server: SIPServer) async throws {
       try await assignHelper(scene)
       guard maker == .program else {
+        let before = try Maker.read()
         try Maker.write("0")
-        defer { #expect(throws: Never.self) { try Maker.write("1") } }
+        defer { #expect(throws: Never.self) { try Maker.write(before) } }
         _ = try await register(scene, server)
         return
       }
@@ -159,6 +169,59 @@ extension Kernel {
         #expect(try await scene.audit().findings.first?.peer == nil)
         try await scene.lab.pbx.run(["conntrack", "-F", "expect"])
         #expect(try await scene.audit().findings.allSatisfy { $0.level == .look })
+      }
+    }
+
+    @Test(
+      "A registration through a masquerading router opens a door to the inner PBX",
+      arguments: Ground.all)
+    func translated(ground: Ground) async throws {
+      try await Scene.with(ground) { scene in
+        let inner = Endpoint(scene.lab.other.address(scene.family), 5060)
+        let forwarding = scene.family == .ipv4 ? "ipv4/ip_forward" : "ipv6/conf/all/forwarding"
+        try scene.lab.pbx.set("net/\(forwarding)", "1")
+        try await scene.load(
+          """
+          *raw
+          :PREROUTING ACCEPT [0:0]
+          -A PREROUTING -i to-other -p udp -m udp --sport 5060 -j CT --helper sip
+          COMMIT
+          *nat
+          :POSTROUTING ACCEPT [0:0]
+          -A POSTROUTING -o to-carrier -j MASQUERADE
+          COMMIT
+          *filter
+          :INPUT DROP [0:0]
+          :FORWARD DROP [0:0]
+          -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+          -A FORWARD -i to-other -j ACCEPT
+          COMMIT
+
+          """)
+        let server = try SIPServer.start(on: scene.lab.other, address: inner.address)
+        let registrar = try SIPServer.start(on: scene.lab.carrier, address: scene.carrier)
+        try server.send("REGISTER", to: registrar.local)
+        #expect(await server.received(1, from: scene.carrier))
+        var found = try await scene.audit().findings
+        let doors = try await scene.observe().expectations
+        let unused = try #require(found.first { $0.cause == .expected }, "\(doors)")
+        #expect(unused.delivered == inner)
+        #expect(unused.wire.address != inner.address)
+        #expect(unused.level == .look)
+        #expect(unused.asNew.verdict.isRefused)
+        #expect(unused.asHeld.rule?.chain == "FORWARD")
+
+        let call = try scene.client(scene.lab.carrier, port: 31000)
+        try await scene.expectIn(call, at: unused.wire, server)
+        found = try await scene.audit().findings
+        let used = try #require(found.first { $0.peer?.port == 31000 })
+        #expect(used.cause == .expected)
+        #expect(used.level == .look)
+        #expect(used.isTranslated)
+        #expect(used.wire == unused.wire)
+        #expect(used.delivered == inner)
+        let attacker = try scene.client(scene.lab.attacker)
+        try await scene.expectOut(attacker, at: unused.wire, server)
       }
     }
 
