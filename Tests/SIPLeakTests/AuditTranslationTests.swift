@@ -75,6 +75,35 @@ struct AuditTranslationTests {
     #expect(!finding.isBlockable)
   }
 
+  @Test("Where a native rule may still translate, a missing iptables rule proves nothing")
+  func translatedUnseen() throws {
+    var host = SavedHost()
+    host.flows = [Self.redirected]
+    func native(_ port: Int, _ condition: String = "") -> String {
+      """
+      {"nftables": [{"chain": {"family": "ip", "table": "own", "name": "pre", "handle": 1,
+        "type": "nat", "hook": "prerouting", "prio": -100, "policy": "accept"}},
+       {"rule": {"family": "ip", "table": "own", "chain": "pre", "handle": 2, "expr": [\(condition)
+        {"match": {"op": "==", "left": {"payload": {"protocol": "udp", "field": "dport"}},
+         "right": \(port)}}, {"redirect": {"port": 5060}}]}}]}
+      """
+    }
+    host.native = native(5070)
+    let finding = try #require(try host.audit().findings.first)
+    #expect(finding.cause == .undecided)
+    #expect(finding.why.contains("table own chain pre"), "\(finding.why)")
+    #expect(!finding.isBlockable)
+    // One that a held packet surely does not meet would still translate a new one.
+    host.native = native(
+      5070,
+      """
+      {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": ["new"]}},
+      """)
+    #expect(try host.audit().findings.map(\.cause) == [.undecided])
+    host.native = native(5071)
+    #expect(try host.audit().findings.map(\.cause) == [.establishedBypass])
+  }
+
   @Test("A block of a redirected flow covers the port on the wire and the one answers leave by")
   func bothPorts() throws {
     var host = SavedHost()
@@ -198,6 +227,9 @@ struct AuditTranslationTests {
     #expect(try host.audit().findings.isEmpty)
     host.rules = SavedHost.rules
     #expect(try host.audit().findings.map(\.cause) == [.hostOpened])
+    // Who sets zone 5 without a rule is not known.
+    host.flows = [inZone]
+    #expect(try host.audit().findings.map(\.cause) == [.undecided])
   }
 
   @Test(

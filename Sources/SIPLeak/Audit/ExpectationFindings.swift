@@ -10,7 +10,13 @@ extension FlowJudge {
   /// looked at; one that would let anybody in is a leak (facts A4).
   mutating func expectationFindings(besides findings: [Finding]) -> [Finding] {
     var result: [Finding] = []
+    let translated = observation.sample.firewall.snapshot.familiesTranslatedOnArrival
     for expectation in observation.expectations {
+      // Media by the thousand: most are seen to lead elsewhere without a walk.
+      let tuple = expectation.tuple
+      let helped = expectation.translatedDestination
+      let isLed = helped == nil && translated.contains(tuple.family)
+      guard isLed || isEndpoint(helped ?? tuple.destinationEndpoint, tuple) else { continue }
       guard let finding = finding(for: expectation) else { continue }
       // A hundred registrations with one helper open one and the same door.
       let isKnown = result.contains { $0.isSameDoor(as: finding) }
@@ -140,17 +146,20 @@ extension FlowJudge {
     var why = "\(words(expectation)) expects \(who(expectation)) at \(tuple.destinationEndpoint)"
     if !door.asRelated.isCertain {
       cause = .undecided
-      why += "; whether the rules accept what is RELATED hangs on: "
+      why +=
+        "; whether the rules accept what is RELATED hangs on: "
         + Judgement.reasons(door.asRelated.unknowns)
     } else if !door.asNew.isCertain {
       cause = .undecided
-      why += "; whether the rules would admit it as NEW hangs on: "
+      why +=
+        "; whether the rules would admit it as NEW hangs on: "
         + Judgement.reasons(door.asNew.unknowns)
     } else if let peer, isOwn(peer.address, of: expectation.master) {
       level = .look
       why += ", its own far end, from any port the rules refuse; a registrar's calls come so"
     } else {
-      why += ", whom the rules would refuse: conntrack -F expect ends it"
+      why +=
+        ", whom the rules would refuse: conntrack -F expect ends it"
         + (peer == nil && expectation.helper == "sip"
           ? ", and sip_direct_signalling=1, sip_direct_media=1 of nf_conntrack_sip prevent it" : "")
     }
@@ -191,6 +200,15 @@ extension Expectation {
 extension IPAddress {
   /// The mask of a single address.
   fileprivate var allBits: UInt128 { family == .ipv4 ? 0xffff_ffff : .max }
+}
+
+extension FirewallSnapshot {
+  /// The families in which some nat rule may lead arriving packets elsewhere.
+  fileprivate var familiesTranslatedOnArrival: Set<AddressFamily> {
+    Set(
+      rulesets.filter { $0.table("nat")?.chain("PREROUTING")?.rules.isEmpty == false }
+        .map(\.family))
+  }
 }
 
 extension Finding {

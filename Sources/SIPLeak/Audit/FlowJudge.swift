@@ -49,8 +49,12 @@ struct FlowJudge {
         return entry.route.map { (RouteQuestion(peer: entry.peer, local: entry.local), $0) }
       }, uniquingKeysWith: { first, _ in first })
     ways = observation.ways
+    // Only expected flows and expectations name another one.
+    let isNamed =
+      !observation.expectations.isEmpty || observation.sample.flows.contains { $0.master != nil }
     flowsByTuple = Dictionary(
-      observation.sample.flows.map { ($0.original, $0) }, uniquingKeysWith: { first, _ in first })
+      isNamed ? observation.sample.flows.map { ($0.original, $0) } : [],
+      uniquingKeysWith: { first, _ in first })
     blockability = Blockability(observation, policy: policy)
   }
 
@@ -73,12 +77,12 @@ struct FlowJudge {
 
     let packet = packet(of: flow, sides)
     let path = path(to: sides)
-    let asNew = evaluation.walk(packet.asNew, to: path, byAnyOf: ways).judgedWhereAsked
+    let asNew = unlessTranslatedUnseen(
+      evaluation.walk(packet.asNew, to: path, byAnyOf: ways).judgedWhereAsked, flow, sides)
     let asHeld = evaluation.walk(packet.asHeld, to: path, byAnyOf: ways)
-    // Looked up in another zone, the peer's packets are not of this flow: it lets nobody in.
-    if let zone = asHeld.zone, zone != packet.zone, !asHeld.unknowns.contains(where: \.isOutside) {
-      return nil
-    }
+    // A rule has the peer's packets looked up in another zone: they are not of this flow, and it
+    // lets nobody in. That they come to zone 0 no rule says: something else may have set the zone.
+    if let zone = asHeld.zone, zone != packet.zone, zone != 0 { return nil }
     if asHeld.isCertain, asHeld.verdict == .accept, let rule = asHeld.decidingRule,
       rule != asNew.decidingRule, !stateRules.contains(rule)
     {
@@ -174,30 +178,4 @@ struct FlowJudge {
     sipRulesByEndpoint[place] = rules
     return rules
   }
-}
-
-extension Walk {
-  /// The walk with a packet that the nat table sends elsewhere counted as refused.
-  ///
-  /// The question is whether it would reach the endpoint of the flow that stands.
-  var judgedWhereAsked: Walk {
-    if translation == .asAsked || isCertain && verdict.isRefused { return self }
-    var changed = self
-    if case .elsewhere = translation, !unknowns.contains(where: \.isOutside) {
-      // Whatever becomes of it there: it does not come to where it was asked about.
-      let rule = path.last { $0.rule.table == "nat" && $0.rule.index > 0 }?.rule
-      changed.outcomes = [Outcome(.drop, rule: rule)]
-      changed.unknowns = []
-      return changed
-    }
-    changed.outcomes.append(Outcome(.unknown, rule: nil))
-    changed.unknowns.append(
-      UnknownReason(.fact, "whether the nat table sends it elsewhere is not known"))
-    return changed
-  }
-}
-
-extension UnknownReason {
-  /// Whether something that the rulesets do not show decides.
-  fileprivate var isOutside: Bool { kind == .outside || kind == .unrecognized }
 }

@@ -180,7 +180,7 @@ public struct DiagnosisText {
     return [
       "Do    " + "sipleak block\(name)".padded(length) + "shows the plan, changes nothing",
       "      " + "sipleak block\(name) --apply".padded(length)
-        + (isForwarded ? "drop, flow deleted, checked; 24 h" : "raw drop, flow deleted, checked; 24 h"),
+        + (isForwarded ? "drop" : "raw drop") + ", flow deleted, checked; 24 h",
     ]
   }
 

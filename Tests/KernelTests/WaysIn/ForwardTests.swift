@@ -32,7 +32,9 @@ extension Kernel {
       return inner
     }
 
-    @Test("A leak through FORWARD is found, with the DNAT rule there and removed", arguments: Ground.all)
+    @Test(
+      "A leak through FORWARD is found, with the DNAT rule there and removed", arguments: Ground.all
+    )
     func inner(ground: Ground) async throws {
       try await Scene.with(ground) { scene in
         let inner = try await load(scene)
@@ -65,7 +67,9 @@ extension Kernel {
       }
     }
 
-    @Test("Ahead of conntrack a forwarded peer is not blocked; before the state rule it is", arguments: Ground.all)
+    @Test(
+      "Ahead of conntrack a forwarded peer is not blocked; before the state rule it is",
+      arguments: Ground.all)
     func block(ground: Ground) async throws {
       try await Scene.with(ground) { scene in
         let inner = try await load(scene)
@@ -91,7 +95,9 @@ extension Kernel {
       }
     }
 
-    @Test("Whom FORWARD admits from some port is not blocked, whatever INPUT says", arguments: Ground.all)
+    @Test(
+      "Whom FORWARD admits from some port is not blocked, whatever INPUT says",
+      arguments: Ground.all)
     func admittedByForward(ground: Ground) async throws {
       try await Scene.with(ground) { scene in
         let inner = try await load(scene)
@@ -108,7 +114,9 @@ extension Kernel {
       }
     }
 
-    @Test("A masqueraded inner PBX that sends first is reached by the router's own port", arguments: Ground.all)
+    @Test(
+      "A masqueraded inner PBX that sends first is reached by the router's own port",
+      arguments: Ground.all)
     func masqueraded(ground: Ground) async throws {
       try await Scene.with(ground) { scene in
         let inner = try await load(scene)

@@ -119,7 +119,8 @@ extension Kernel {
       try server.send("OPTIONS", to: peer.local)
       #expect(await server.received(1, from: scene.carrier))
       let none = scene.wildcard
-      let all = scene.family == .ipv4 ? "255.255.255.255" : "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
+      let all =
+        scene.family == .ipv4 ? "255.255.255.255" : "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
       let words = [
         "conntrack", "-I", "expect", "-p", "udp", "-s", "\(scene.pbx.address)", "-d",
         "\(scene.carrier)", "--sport", "5060", "--dport", "5060", "--tuple-src", "\(none)",
@@ -225,7 +226,8 @@ extension Kernel {
       }
     }
 
-    @Test("Where the rules refuse what is RELATED, an expectation opens nothing", arguments: Ground.all)
+    @Test(
+      "Where the rules refuse what is RELATED, an expectation opens nothing", arguments: Ground.all)
     func relatedRefused(ground: Ground) async throws {
       let rules = ReferenceRuleset.text(ground.family).replacing(
         "RELATED,ESTABLISHED", with: "ESTABLISHED")

@@ -8,7 +8,9 @@ import Testing
 extension Kernel {
   /// Flows this host opened itself.
   @Suite struct WaysInByOurOwnPackets {
-    @Test("One packet of ours opens a latent hole, and an answer makes it a flow", arguments: Ground.all)
+    @Test(
+      "One packet of ours opens a latent hole, and an answer makes it a flow", arguments: Ground.all
+    )
     func latentAndReplied(ground: Ground) async throws {
       try await Scene.with(ground) { scene in
         let server = try scene.serve()
@@ -83,7 +85,9 @@ extension Kernel {
       }
     }
 
-    @Test("The answer to a broadcast opens a flow from the server's own address", arguments: Ground.ipv4)
+    @Test(
+      "The answer to a broadcast opens a flow from the server's own address", arguments: Ground.ipv4
+    )
     func broadcast(ground: Ground) async throws {
       try await Scene.with(ground) { scene in
         let server = try scene.serve(at: scene.wildcard)

@@ -35,9 +35,10 @@ extension Kernel {
         // Another port of the same host is refused, and a silent one is soon as if it never was.
         try await scene.expectOut(
           try scene.client(scene.lab.attacker, port: 24377), at: scene.pbx, server)
-        #expect(try await eventually(within: .seconds(10)) {
-          try await scene.audit().findings.isEmpty
-        })
+        #expect(
+          try await eventually(within: .seconds(10)) {
+            try await scene.audit().findings.isEmpty
+          })
         try await scene.expectOut(attacker, at: scene.pbx, server)
       }
     }

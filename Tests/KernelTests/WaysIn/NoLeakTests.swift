@@ -50,12 +50,13 @@ extension Kernel {
         let toPBX: [UInt8] = [2, 0, 0, 0, 5, 2]
         for _ in 0..<3 { try wire.send(toPBX + frame.dropFirst(6)) }
         // The rule for ICMP stands first here, so it is the one that counts them.
-        #expect(try await eventually {
-          let rules = try await scene.observe().sample.firewall.snapshot.rulesets
-          let ours = rules.first { $0.family == scene.family && $0.backend == ground.backend }
-          let first = ours?.table("filter")?.chain("INPUT")?.rules.first
-          return (first?.counters?.packets ?? 0) >= 3
-        })
+        #expect(
+          try await eventually {
+            let rules = try await scene.observe().sample.firewall.snapshot.rulesets
+            let ours = rules.first { $0.family == scene.family && $0.backend == ground.backend }
+            let first = ours?.table("filter")?.chain("INPUT")?.rules.first
+            return (first?.counters?.packets ?? 0) >= 3
+          })
         let flow = try await scene.observe().sample.flows.first {
           $0.original.source == scene.attacker
         }
@@ -65,7 +66,9 @@ extension Kernel {
       }
     }
 
-    @Test("A phone whose own port is 5060, media and the carrier are no findings", arguments: Ground.all)
+    @Test(
+      "A phone whose own port is 5060, media and the carrier are no findings", arguments: Ground.all
+    )
     func others(ground: Ground) async throws {
       try await Scene.with(ground) { scene in
         let server = try scene.serve()
@@ -105,7 +108,9 @@ extension Kernel {
       }
     }
 
-    @Test("A phone whose timed permission ran out has lapsed, and is never blocked unasked", arguments: Ground.all)
+    @Test(
+      "A phone whose timed permission ran out has lapsed, and is never blocked unasked",
+      arguments: Ground.all)
     func timedSet(ground: Ground) async throws {
       try await Scene.with(ground) { scene in
         let family = scene.family == .ipv4 ? "inet" : "inet6"
@@ -141,9 +146,10 @@ extension Kernel {
         try await scene.expectIn(phone, at: scene.pbx, server)
         #expect(try await scene.audit().findings.isEmpty)
         try phone.send(to: Endpoint(scene.pbx.address, 9998))
-        #expect(try await eventually {
-          try await scene.audit().findings.map(\.cause) == [.lapsed]
-        })
+        #expect(
+          try await eventually {
+            try await scene.audit().findings.map(\.cause) == [.lapsed]
+          })
         try await scene.expectIn(phone, at: scene.pbx, server)
       }
     }

@@ -29,7 +29,8 @@ extension Kernel {
       }
     }
 
-    @Test("An IPv4 peer of an IPv6 socket has an IPv4 flow, and leaks by it", arguments: Ground.ipv4)
+    @Test(
+      "An IPv4 peer of an IPv6 socket has an IPv4 flow, and leaks by it", arguments: Ground.ipv4)
     func mapped(ground: Ground) async throws {
       try await Scene.with(ground) { scene in
         // Rules for the other family, so that it is no finding of its own.

@@ -28,7 +28,8 @@ extension Kernel {
       return (server, attacker)
     }
 
-    @Test("A connection outlives its rule on 5060 and on 5061", arguments: Ground.all, [5060, 5061])
+    @Test(
+      "A connection outlives its rule on 5060 and on 5061", arguments: Ground.all, [5060, 5061])
     func established(ground: Ground, port: UInt16) async throws {
       try await Scene.with(ground) { scene in
         let (server, attacker) = try await connected(scene, port)
@@ -51,7 +52,8 @@ extension Kernel {
       }
     }
 
-    @Test("A rule that drops what is NEW without SYN leaves the leak certain", arguments: Ground.all)
+    @Test(
+      "A rule that drops what is NEW without SYN leaves the leak certain", arguments: Ground.all)
     func withoutSYN(ground: Ground) async throws {
       try await Scene.with(ground) { scene in
         try await scene.rule("-I INPUT 4 -p tcp ! --syn -m state --state NEW -j DROP")
@@ -78,9 +80,10 @@ extension Kernel {
         let before = server.count(from: scene.attacker)
         if isLoose {
           // Our segment has begun a flow from our side; the attacker answers it (facts A13).
-          #expect(try await eventually(within: .seconds(10)) {
-            try await scene.audit(Self.endpoints).findings.map(\.cause) == [.hostOpened]
-          })
+          #expect(
+            try await eventually(within: .seconds(10)) {
+              try await scene.audit(Self.endpoints).findings.map(\.cause) == [.hostOpened]
+            })
           #expect(await attacker.request(to: server.local, within: .seconds(5)))
           #expect(server.count(from: scene.attacker) > before)
         } else {
@@ -97,11 +100,12 @@ extension Kernel {
         let (server, attacker) = try await connected(scene, 5060)
         attacker.close()
         let states: Set<UInt8> = [7, 8]
-        #expect(try await eventually(within: .seconds(5)) {
-          try await scene.observe(Self.endpoints).sample.flows.contains {
-            $0.original.source == scene.attacker && states.contains($0.tcpState ?? 0)
-          }
-        })
+        #expect(
+          try await eventually(within: .seconds(5)) {
+            try await scene.observe(Self.endpoints).sample.flows.contains {
+              $0.original.source == scene.attacker && states.contains($0.tcpState ?? 0)
+            }
+          })
         let audit = try await scene.audit(Self.endpoints)
         #expect(audit.findings.isEmpty, "\(audit.findings.map(\.why))")
         #expect(audit.sipFlowCount == 1)

@@ -52,7 +52,9 @@ extension Kernel {
       }
     }
 
-    @Test("A new packet that the firewall accepts elsewhere is none for this endpoint", arguments: Ground.all)
+    @Test(
+      "A new packet that the firewall accepts elsewhere is none for this endpoint",
+      arguments: Ground.all)
     func acceptedElsewhere(ground: Ground) async throws {
       try await Scene.with(ground) { scene in
         let server = try scene.serve(at: scene.second)
@@ -102,7 +104,38 @@ extension Kernel {
       }
     }
 
-    @Test("A flow of ours whose source is translated lets its peer in by the translated port", arguments: Ground.all)
+    @Test(
+      "A carrier led by a native nft rule is no leak, though iptables shows no such rule",
+      arguments: Ground.all)
+    func nativeRule(ground: Ground) async throws {
+      try await Scene.with(ground) { scene in
+        let server = try scene.serve(at: scene.second)
+        let carrier = try scene.client(scene.lab.carrier, port: 5060)
+        let wire = Endpoint(scene.second, 5070)
+        let family = scene.family == .ipv4 ? "ip" : "ip6"
+        try await scene.lab.pbx.run(
+          ["nft", "-f", "-"],
+          input: """
+            table \(family) own {
+              chain pre {
+                type nat hook prerouting priority -90; policy accept;
+                \(family) daddr \(scene.second) udp dport 5070 dnat to :5060
+              }
+            }
+
+            """)
+        try await scene.expectIn(carrier, at: wire, server)
+        let found = try await scene.audit().findings
+        #expect(found.map(\.cause) == [.undecided], "\(found.map(\.why))")
+        #expect(found.first?.wire == wire)
+        #expect(found.first?.delivered == server.local)
+        #expect(found.first?.isBlockable == false)
+      }
+    }
+
+    @Test(
+      "A flow of ours whose source is translated lets its peer in by the translated port",
+      arguments: Ground.all)
     func sourceOfOurs(ground: Ground) async throws {
       try await Scene.with(ground) { scene in
         try await scene.rule(

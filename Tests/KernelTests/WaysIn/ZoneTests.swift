@@ -16,7 +16,9 @@ extension Kernel {
       }
     }
 
-    @Test("The same tuple in two zones: the flow that the packets are looked up in leaks", arguments: Ground.all)
+    @Test(
+      "The same tuple in two zones: the flow that the packets are looked up in leaks",
+      arguments: Ground.all)
     func twoZones(ground: Ground) async throws {
       try await Scene.with(ground) { scene in
         let server = try scene.serve()
@@ -34,11 +36,14 @@ extension Kernel {
         try #require(found.count == 1, "\(found.map(\.why))")
         found[0].expectBypass(scene, from: attacker.local, wire: scene.pbx)
         #expect(found[0].zone == 5)
-        // Without the zone rules the older flow is the one that leaks.
+        // Without the zone rules the older flow is the one that leaks; the other may be somebody
+        // else's doing, who is not seen.
         try await scene.rule("-t raw -F")
         try await scene.expectIn(attacker, at: scene.pbx, server)
         found = try await scene.audit().findings
-        try #require(found.count == 1, "\(found.map(\.why))")
+        try #require(
+          found.map(\.cause) == [.establishedBypass, .undecided], "\(found.map(\.why))")
+        #expect(found[1].zone == 5)
         found[0].expectBypass(scene, from: attacker.local, wire: scene.pbx)
         #expect(found[0].zone == 0)
       }
@@ -60,7 +65,9 @@ extension Kernel {
       }
     }
 
-    @Test("Zoned in one direction, our answers open a flow that leaks once the zone rule goes", arguments: Ground.all)
+    @Test(
+      "Zoned in one direction, our answers open a flow that leaks once the zone rule goes",
+      arguments: Ground.all)
     func oneSided(ground: Ground) async throws {
       try await Scene.with(ground) { scene in
         try await zone(scene, isBothWays: false)
