@@ -205,6 +205,19 @@ struct AuditExpectationTests {
     #expect(try host.audit().findings.map(\.peer) == [end("\(Self.registrar):31000")])
   }
 
+  @Test("Unattended, a peer that only an expectation names is not blocked: it was read once")
+  func twoReadings() throws {
+    var host = SavedHost()
+    host.expectations = [expectation("203.0.113.66", mask: "255.255.255.255")]
+    #expect(try host.plan().entries.map(\.element) == ["203.0.113.66,udp:5060"])
+    var observation = try host.observation()
+    observation.earlier = observation.sample
+    let plan = BlockPlan(
+      BlockRequest(), audit: Audit(observation), observation: observation, policy: AuditPolicy())
+    #expect(plan.entries.isEmpty)
+    #expect(plan.omissions.map(\.address) == [address("203.0.113.66")])
+  }
+
   @Test("A helper that translates sends on to the inner PBX: FORWARD decides")
   func translated() throws {
     var host = SavedHost()

@@ -10,7 +10,8 @@ public struct BlockPlan: Sendable {
     public var address: IPAddress
     /// The transport protocol.
     public var transport: IPProtocol
-    /// The port on the wire side (raw) or the delivered side (before the state rule).
+    /// The port on the wire side or the one its answers leave by (raw), or on the delivered side
+    /// (before the state rule).
     public var port: UInt16
     /// Why.
     public var reason: String

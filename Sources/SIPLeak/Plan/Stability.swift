@@ -17,6 +17,8 @@ struct Stability {
     var past = observation
     past.sample = earlier
     past.earlier = nil
+    // They are read once, so none is known to have been there before.
+    past.expectations = []
     objection =
       Self.isSame(earlier.firewall.snapshot, observation.sample.firewall.snapshot)
       ? nil : "the firewall changed between the two readings; wait until it has stood still"

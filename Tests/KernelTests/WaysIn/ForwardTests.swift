@@ -128,7 +128,7 @@ extension Kernel {
         let wire = Endpoint(scene.second, 5060)
         try await scene.expectOut(attacker, at: wire, server)
         try server.send(to: attacker.local)
-        #expect(await eventually { attacker.receivedCount == 1 })
+        #expect(await eventually(within: .seconds(10)) { attacker.receivedCount == 1 })
         var found = try await scene.audit().findings
         try #require(found.count == 1, "\(found.map(\.why))")
         #expect(found[0].cause == .hostOpened)

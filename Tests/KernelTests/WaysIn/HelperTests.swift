@@ -20,7 +20,7 @@ extension Kernel {
     private func register(_ scene: Scene, _ server: SIPServer) async throws -> SIPServer {
       let registrar = try SIPServer.start(on: scene.lab.carrier, address: scene.carrier)
       try server.send("REGISTER", to: registrar.local)
-      #expect(await server.received(1, from: scene.carrier))
+      #expect(await server.received(1, from: scene.carrier, within: .seconds(10)))
       return registrar
     }
 
@@ -117,7 +117,7 @@ extension Kernel {
       // A request that expects nothing by itself; the kernel keeps one expectation a tuple.
       let peer = try SIPServer.start(on: scene.lab.carrier, address: scene.carrier)
       try server.send("OPTIONS", to: peer.local)
-      #expect(await server.received(1, from: scene.carrier))
+      #expect(await server.received(1, from: scene.carrier, within: .seconds(10)))
       let none = scene.wildcard
       let all =
         scene.family == .ipv4 ? "255.255.255.255" : "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
@@ -202,7 +202,7 @@ extension Kernel {
         let server = try SIPServer.start(on: scene.lab.other, address: inner.address)
         let registrar = try SIPServer.start(on: scene.lab.carrier, address: scene.carrier)
         try server.send("REGISTER", to: registrar.local)
-        #expect(await server.received(1, from: scene.carrier))
+        #expect(await server.received(1, from: scene.carrier, within: .seconds(10)))
         var found = try await scene.audit().findings
         let doors = try await scene.observe().expectations
         let unused = try #require(found.first { $0.cause == .expected }, "\(doors)")

@@ -13,7 +13,7 @@ extension Kernel {
     func oneWay(ground: Ground) async throws {
       try await Scene.with(ground) { scene in
         for name in ["nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"] {
-          try scene.lab.pbx.set("net.netfilter.\(name)", "2")
+          try scene.lab.pbx.set("net.netfilter.\(name)", "3")
         }
         let talker = try scene.serve()
         let attacker = try scene.client(scene.lab.attacker)
@@ -24,10 +24,10 @@ extension Kernel {
         // From here on nothing leaves this host.
         let server = try scene.serve(behavior: .init(answers: false))
         attacker.keepSending(every: .milliseconds(100), to: scene.pbx)
-        try await Task.sleep(for: .seconds(3))
+        try await Task.sleep(for: .seconds(4))
         let came = server.count(from: attacker.local.address)
         #expect(
-          await server.received(came + 3, from: attacker.local.address, within: .seconds(5)))
+          await server.received(came + 3, from: attacker.local.address, within: .seconds(10)))
         let audit = try await scene.audit()
         try #require(audit.findings.count == 1)
         audit.findings[0].expectBypass(scene, from: attacker.local, wire: scene.pbx)

@@ -51,7 +51,7 @@ extension Kernel {
         for _ in 0..<3 { try wire.send(toPBX + frame.dropFirst(6)) }
         // The rule for ICMP stands first here, so it is the one that counts them.
         #expect(
-          try await eventually {
+          try await eventually(within: .seconds(10)) {
             let rules = try await scene.observe().sample.firewall.snapshot.rulesets
             let ours = rules.first { $0.family == scene.family && $0.backend == ground.backend }
             let first = ours?.table("filter")?.chain("INPUT")?.rules.first
@@ -96,7 +96,10 @@ extension Kernel {
         _ = try scene.serve(
           behavior: .init(
             keepaliveInterval: .milliseconds(30), keepalivePeers: [trunk.local, carrier.local]))
-        #expect(await eventually { trunk.receivedCount > 1 && carrier.receivedCount > 1 })
+        #expect(
+          await eventually(within: .seconds(10)) {
+            trunk.receivedCount > 1 && carrier.receivedCount > 1
+          })
         // Unasked, it is a trunk we register to or a lure; the carrier is admitted by a rule.
         let found = try await scene.audit().findings
         #expect(found.map(\.cause) == [.hostOpened])
@@ -147,7 +150,7 @@ extension Kernel {
         #expect(try await scene.audit().findings.isEmpty)
         try phone.send(to: Endpoint(scene.pbx.address, 9998))
         #expect(
-          try await eventually {
+          try await eventually(within: .seconds(10)) {
             try await scene.audit().findings.map(\.cause) == [.lapsed]
           })
         try await scene.expectIn(phone, at: scene.pbx, server)

@@ -126,7 +126,8 @@ struct Scene {
   ) async throws {
     let before = server.count(from: client.local.address)
     for _ in 0..<requests { _ = try await client.request(to: end, within: .milliseconds(300)) }
-    let came = await server.received(before + requests, from: client.local.address)
+    let came = await server.received(
+      before + requests, from: client.local.address, within: .seconds(10))
     #expect(came, "the packets do not reach the server", sourceLocation: sourceLocation)
   }
 

@@ -84,7 +84,7 @@ extension Kernel {
             try await eventually(within: .seconds(10)) {
               try await scene.audit(Self.endpoints).findings.map(\.cause) == [.hostOpened]
             })
-          #expect(await attacker.request(to: server.local, within: .seconds(5)))
+          #expect(await attacker.request(to: server.local, within: .seconds(10)))
           #expect(server.count(from: scene.attacker) > before)
         } else {
           #expect(await attacker.request(to: server.local, within: .seconds(1)) == false)
@@ -101,7 +101,7 @@ extension Kernel {
         attacker.close()
         let states: Set<UInt8> = [7, 8]
         #expect(
-          try await eventually(within: .seconds(5)) {
+          try await eventually(within: .seconds(10)) {
             try await scene.observe(Self.endpoints).sample.flows.contains {
               $0.original.source == scene.attacker && states.contains($0.tcpState ?? 0)
             }
