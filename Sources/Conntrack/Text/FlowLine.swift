@@ -123,7 +123,10 @@ struct FlowLine {
         continue
       }
       guard let field = TextField(word, in: text) else {
-        throw TextFault(offset: word.lowerBound, expected: "\"name=value\" or a flag in brackets")
+        let isLast = word.upperBound == words.end
+        throw TextFault(
+          offset: word.lowerBound,
+          expected: "\"name=value\" or a flag in brackets" + (isLast ? ": was the line cut?" : ""))
       }
       if field.key == TextKey.source, !isInReply {
         isInReply = true
