@@ -114,7 +114,9 @@ struct BlockCommand: AsyncParsableCommand {
     switch format {
     case .json: Console.print(try PlanJSON(plan, time: observation.sample.time).line())
     case .text:
-      Console.print(PlanText.text(plan, command: command + " --apply", isApplying: apply, host: observation.host))
+      Console.print(
+        PlanText.text(
+          plan, command: command + " --apply", isApplying: apply, host: observation.host))
     }
   }
 

@@ -187,6 +187,8 @@ struct SourceOptions: ParsableArguments {
   ///   - endpoints: Which ports count as SIP.
   ///   - access: How this host is reached.
   ///   - ticket: The texts to read instead, if any.
+  /// - Returns: The observation.
+  /// - Throws: `SIPLeakError`.
   func observation(
     _ endpoints: EndpointOptions, access: HostAccess? = nil, ticket: TicketFiles? = nil
   ) async throws(SIPLeakError) -> Observation {

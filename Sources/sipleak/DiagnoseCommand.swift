@@ -21,7 +21,9 @@ struct DiagnoseCommand: AsyncParsableCommand {
   @Flag(help: "Print counts to the last digit.")
   var exact = false
 
-  @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said, and settings that hardly matter.")
+  @Flag(
+    name: .shortAndLong,
+    help: "Show what the kernel and the tools said, and settings that hardly matter.")
   var verbose = false
 
   func validate() throws { try source.validate(with: ticket) }

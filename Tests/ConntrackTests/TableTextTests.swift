@@ -35,12 +35,12 @@ struct TableTextTests {
       "root@pbx:~# conntrack -L\n" + plain + "\nroot@pbx:~# ",
       "[root@pbx ~]# conntrack -L\n\n" + plain, "$ sudo conntrack -L\n" + plain,
       "```\n" + plain + "\n```\n", "\u{feff}" + plain,
-      plain.replacing( "udp      17", with: "udp \u{a0} \u{a0} 17"),
+      plain.replacing("udp      17", with: "udp \u{a0} \u{a0} 17"),
       plain + "\nconntrack v1.4.7 (conntrack-tools): 1 flow entries have been shown.\n",
       "ipv4     2 " + plain, plain + " id=77", plain + " labels=phone,trunk",
-      plain.replacing( "use=1", with: "delta-time=8 use=1"),
-      plain.replacing( "use=1", with: "[start=Sat Nov 21 01:08:40 2026] use=1"),
-      plain.replacing( "mark=0", with: "mark=0 secctx=system_u:object_r:x_t:s0"),
+      plain.replacing("use=1", with: "delta-time=8 use=1"),
+      plain.replacing("use=1", with: "[start=Sat Nov 21 01:08:40 2026] use=1"),
+      plain.replacing("mark=0", with: "mark=0 secctx=system_u:object_r:x_t:s0"),
     ])
   func surroundings(text: String) throws {
     let reading = read(text)
@@ -82,7 +82,9 @@ struct TableTextTests {
       ("\n\nHello, here is our table:", "3:1", "a line of `conntrack -L`"),
       ("udp 17 29 src=1.2.3.4 dst=1.2.3.4 sport=1 dport=2 [NEWFLAG]", "1:51", "[UNREPLIED]"),
       (plain + " " + plain, "1:\(plain.utf8.count + 2)", "\"name=value\""),
-      ("conntrack v1.4.7 (conntrack-tools): Operation failed: x", "1:37", "conntrack itself failed"),
+      (
+        "conntrack v1.4.7 (conntrack-tools): Operation failed: x", "1:37", "conntrack itself failed"
+      ),
       ("10 src=1.2.3.4", "1:1", "a line of `conntrack -L`"),
     ])
   func faults(text: String, place: String, expected: String) {
@@ -97,7 +99,7 @@ struct TableTextTests {
   func announced() {
     let end = "conntrack v1.4.7 (conntrack-tools): 2 flow entries have been shown."
     #expect(read("\(plain)\n\(end)").missing == "conntrack printed 2 flows, and 1 are here")
-    let other = plain.replacing( "24376", with: "24377")
+    let other = plain.replacing("24376", with: "24377")
     #expect(read("\(plain)\n\(other)\n\(end)").isComplete)
     // A search that found it too says so with a line of its own.
     #expect(read("\(plain)\n\(plain)\n\(end)").isComplete)
@@ -116,7 +118,7 @@ struct TableTextTests {
     #expect(reading.complaints == [])
     #expect(reading.hasEvents)
     #expect(reading.flows.map(\.status) == [[.confirmed, .seenReply]])
-    let gone = update.replacing( " [UPDATE]", with: "[DESTROY]")
+    let gone = update.replacing(" [UPDATE]", with: "[DESTROY]")
     reading = read([new, update, gone].joined(separator: "\n"))
     #expect(reading.complaints == [])
     #expect(reading.flows == [])
@@ -138,9 +140,9 @@ struct TableTextTests {
 
   @Test("An address that every flow ends at is told from those that only some do")
   func common() {
-    let other = plain.replacing( "203.0.113.66", with: "198.51.100.10")
-    let loopback = plain.replacing( "203.0.113.66", with: "127.0.0.1")
-      .replacing( "192.0.2.5", with: "127.0.0.1")
+    let other = plain.replacing("203.0.113.66", with: "198.51.100.10")
+    let loopback = plain.replacing("203.0.113.66", with: "127.0.0.1")
+      .replacing("192.0.2.5", with: "127.0.0.1")
     let reading = read([plain, other, loopback].joined(separator: "\n"))
     #expect(reading.commonAddresses[.ipv4]?.map(\.description) == ["192.0.2.5"])
     #expect(reading.commonAddresses[.ipv6] == nil)
@@ -149,7 +151,7 @@ struct TableTextTests {
 
   @Test("Only what is asked for is kept, everything is counted")
   func query() {
-    let other = plain.replacing( "5060", with: "53")
+    let other = plain.replacing("5060", with: "53")
     let reading = read("\(plain)\n\(other)\n", query: FlowQuery())
     #expect(reading.flows.count == 1)
     #expect(reading.flowCount == 2)

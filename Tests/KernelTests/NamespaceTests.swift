@@ -175,7 +175,8 @@ extension Kernel {
       }
     }
 
-    @Test("What is no namespace to be entered is one clear sentence, and nothing is read or changed")
+    @Test(
+      "What is no namespace to be entered is one clear sentence, and nothing is read or changed")
     func refusals() async throws {
       try await Lab.with { lab in
         let cases = [
@@ -190,7 +191,8 @@ extension Kernel {
         for (name, sentence) in cases {
           for verb in ["audit", "diagnose", "observe", "block", "purge"] {
             let result = try await lab.other.attempt([Self.program, verb, "--netns", name])
-            #expect(result.status == (["block", "purge"].contains(verb) ? 1 : 3), "\(verb) \(result)")
+            #expect(
+              result.status == (["block", "purge"].contains(verb) ? 1 : 3), "\(verb) \(result)")
             #expect(result.errors.contains("sipleak: \(sentence)"), "\(verb) \(result)")
             #expect(result.output.isEmpty)
           }
@@ -202,7 +204,9 @@ extension Kernel {
           ])
         #expect(result.status == 3, "\(result)")
         #expect(result.errors.contains("Run it as root"), "\(result)")
-        for words in [["audit", "--from", "/run"], ["explain", "--ruleset", "x", "udp", "a", "->", "b"]] {
+        for words in [
+          ["audit", "--from", "/run"], ["explain", "--ruleset", "x", "udp", "a", "->", "b"],
+        ] {
           let result = try await lab.other.attempt([Self.program] + words + ["--netns", "pbx"])
           #expect(result.status == 64, "\(result)")
         }

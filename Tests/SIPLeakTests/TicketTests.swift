@@ -139,11 +139,14 @@ struct TicketTests {
     #expect(Audit(try await observe(leak, rules: pattern)).findings.map(\.cause) == [.undecided])
   }
 
-  @Test("A search's output and a missing line are said", arguments: [
-    ("root@pbx:~# conntrack -L | grep 5060", true), ("$ conntrack -L -p udp --orig-port-dst 5060", true),
-    ("# conntrack -L -o extended,id", false), ("# cat /proc/net/nf_conntrack", false),
-    ("[root@pbx ~]# conntrack -L 2>&1", false),
-  ])
+  @Test(
+    "A search's output and a missing line are said",
+    arguments: [
+      ("root@pbx:~# conntrack -L | grep 5060", true),
+      ("$ conntrack -L -p udp --orig-port-dst 5060", true),
+      ("# conntrack -L -o extended,id", false), ("# cat /proc/net/nf_conntrack", false),
+      ("[root@pbx ~]# conntrack -L 2>&1", false),
+    ])
   func searches(prompt: String, isSearch: Bool) async throws {
     let end = "conntrack v1.4.7 (conntrack-tools): 9 flow entries have been shown."
     let observation = try await observe("\(prompt)\n\(leak)\n")

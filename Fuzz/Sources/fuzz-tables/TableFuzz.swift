@@ -43,7 +43,8 @@ private func rewrite(_ flows: [Flow], _ form: FlowText.Form) {
   }
   let text = flows.map { FlowText.line($0, form: form) + "\n" }.joined()
   let again = TableTextReader.read(Array(text.utf8))
-  precondition(again.complaints.isEmpty, "what was written is refused: \(again.complaints)\n\(text)")
+  precondition(
+    again.complaints.isEmpty, "what was written is refused: \(again.complaints)\n\(text)")
   precondition(again.flows.count == flows.count, "flows differ in number")
   for (flow, twin) in zip(flows, again.flows) {
     var plain = flow

@@ -33,6 +33,9 @@ struct FlowLine {
   /// - Parameters:
   ///   - words: The line's words, an event's prefix already taken.
   ///   - isEvent: Whether there was one: events don't print the last field, `use=`.
+  ///   - text: The whole text.
+  /// - Returns: The flow.
+  /// - Throws: What was expected, and where.
   static func read(
     _ words: TextWords, isEvent: Bool, in text: Span<UInt8>
   ) throws(TextFault) -> Flow {

@@ -203,7 +203,8 @@ public struct TableTextReader {
     reading.commands.append(text.string(whole))
   }
 
-  /// `conntrack v1.4.7 (conntrack-tools): 47 flow entries have been shown.`
+  /// Reads the tool's own last line, such as "conntrack v1.4.7 (conntrack-tools): 47 flow entries have
+  /// been shown.".
   ///
   /// - Returns: Whether it is one.
   private mutating func readAnnouncement(

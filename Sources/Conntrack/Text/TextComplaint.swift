@@ -8,7 +8,7 @@ public struct TextComplaint: Sendable, Hashable, Codable {
   public var column: Int
   /// What should have stood there, in words.
   public var expected: String
-  /// What stood there, up to 40 bytes; empty at the line's end. Not escaped for terminals.
+  /// What stood there, up to 40 bytes and not escaped for terminals; empty at the line's end.
   public var found: String
 
   /// Makes a complaint.

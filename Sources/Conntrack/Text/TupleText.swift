@@ -60,6 +60,8 @@ struct TupleText {
   ///   - transport: The line's protocol.
   ///   - end: Where the line ends, for what is missing.
   ///   - side: What stands before the names of the addresses: `master-` or nothing.
+  /// - Returns: The tuple.
+  /// - Throws: What is missing, at the line's end.
   func tuple(
     _ transport: IPProtocol, end: Int, side: String = ""
   ) throws(TextFault) -> FlowTuple {

@@ -24,8 +24,9 @@ public struct JudgedSetting: Sendable, Hashable, Codable {
   public var command: String?
 
   /// Makes a judged setting.
-  public init(_ name: String, _ value: String?, _ level: Level, _ text: String, _ command: String? = nil)
-  {
+  public init(
+    _ name: String, _ value: String?, _ level: Level, _ text: String, _ command: String? = nil
+  ) {
     self.name = name
     self.value = value
     self.level = level

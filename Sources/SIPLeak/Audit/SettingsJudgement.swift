@@ -274,7 +274,8 @@ struct SettingsJudgement {
       result.append(
         JudgedSetting(
           name, String(value), level,
-          value == 0 && isManyWays ? text + "; 1 drops what comes by another way than it goes" : text,
+          value == 0 && isManyWays
+            ? text + "; 1 drops what comes by another way than it goes" : text,
           value == 0 ? command : nil))
     }
     if observation.network.interfaces.isEmpty {

@@ -141,7 +141,10 @@ private struct TicketReading {
 
   /// Whether a command may have left flows out.
   private static func isSearch(_ command: String) -> Bool {
-    if ["grep", "awk", "sed", "head", "tail", "|"].contains(where: command.contains) { return true }
+    let filters: Set<Substring> = ["grep", "egrep", "awk", "sed", "head", "tail"]
+    if command.contains("|") || !filters.isDisjoint(with: command.split(separator: " ")) {
+      return true
+    }
     guard let tool = command.firstRange(of: "conntrack") else { return false }
     // Behind the tool's name only what asks for the whole table, or for more columns.
     var words = command[tool.upperBound...].split(separator: " ")[...]
@@ -218,8 +221,10 @@ private struct TicketReading {
     }
   }
 
-  /// The interfaces a peer may come by: those asked for, else every one that rules name and one that
-  /// none does. A packet of another host never comes by `lo`.
+  /// The interfaces a peer may come by.
+  ///
+  /// Those asked for, else every one that rules name and one that none does. A packet of another host
+  /// never comes by `lo`.
   func interfaces(_ given: [String], _ snapshot: FirewallSnapshot) -> [Interface] {
     var names = given
     if given.isEmpty {

@@ -90,7 +90,8 @@ public struct DiagnosisText {
     if let reason = finding.notBlockableBecause, finding.level == .leak || finding.flow != nil {
       lines += style.wrapped("not blockable: \(escaped(reason))", indent: 6)
     } else if finding.cause == .hostOpened, let peer = finding.peer {
-      lines.append("      Is it yours?  sipleak audit --trust \(peer.address)\(escaped(observation.host.option))")
+      let option = escaped(observation.host.option)
+      lines.append("      Is it yours?  sipleak audit --trust \(peer.address)\(option)")
     }
     return lines
   }
@@ -173,7 +174,8 @@ public struct DiagnosisText {
     let leaks = audit.findings.filter { $0.level == .leak && $0.isBlockable }
     guard let first = leaks.compactMap(\.peer).first else { return [] }
     let many = Set(leaks.compactMap { $0.peer?.address }).count > 1
-    let name = (many ? "" : " \(first.address)") + observation.endpoints.options
+    let name =
+      (many ? "" : " \(first.address)") + observation.endpoints.options
       + escaped(observation.host.option)
     let length = "sipleak block\(name) --apply".count + 3
     return [

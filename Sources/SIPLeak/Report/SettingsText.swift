@@ -14,6 +14,7 @@ enum SettingsText {
   /// - Parameters:
   ///   - settings: The judged settings.
   ///   - isVerbose: Whether also to say what hardly matters.
+  /// - Returns: A paragraph for settings of which the same is to be said, in their order.
   static func paragraphs(_ settings: [JudgedSetting], isVerbose: Bool = false) -> [Paragraph] {
     var groups: [(said: JudgedSetting, names: [String], commands: [String])] = []
     for setting in settings where setting.level == .matters || isVerbose && setting.level == .minor
