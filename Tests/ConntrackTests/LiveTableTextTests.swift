@@ -57,6 +57,18 @@ struct LiveTableTextTests {
     try compare(TableTextReader.read(text), with: try expected([family]), form: form)
   }
 
+  @Test("So does XML", arguments: [AddressFamily.ipv4, .ipv6])
+  func xml(family: AddressFamily) throws {
+    let text = try Corpus.bytes("L.\(family.rawValue).xml")
+    let reading = TableTextReader.read(text)
+    try compare(reading, with: try expected([family]), form: "xml id")
+    for length in stride(from: 0, to: text.count, by: 11) {
+      let cut = TableTextReader.read(Array(text[..<length]))
+      #expect(cut.flows == Array(reading.flows.prefix(cut.flows.count)))
+      #expect(cut.complaintCount <= 1)
+    }
+  }
+
   @Test("/proc/net/nf_conntrack gives both families")
   func proc() throws {
     let text = try Corpus.bytes("proc_net_nf_conntrack.txt")

@@ -156,6 +156,27 @@ struct SettingsTests {
     #expect(json.contains("\"level\":\"unknown\",\"name\":\"nf_conntrack_sip\""))
   }
 
+  @Test("In another namespace the commands enter it, but for what all namespaces share")
+  func namespace() throws {
+    var one = try judged("acct") {
+      $0.settings.accounting = false
+      $0.host.namespace = "4711"
+    }
+    #expect(
+      one.command
+        == "nsenter --net=/proc/4711/ns/net sysctl -w net.netfilter.nf_conntrack_acct=1")
+    one = try judged("eth0.rp_filter") {
+      $0.network.reversePathFilter["eth0"] = 0
+      $0.host.namespace = "pbx"
+    }
+    #expect(one.command == "nsenter --net=/run/netns/pbx sysctl -w net.ipv4.conf.eth0.rp_filter=1")
+    one = try judged("_max") {
+      $0.settings.count = 262_144
+      $0.host.namespace = "pbx"
+    }
+    #expect(one.command == "sysctl -w net.netfilter.nf_conntrack_max=524288")
+  }
+
   @Test("Many interfaces are one paragraph")
   func grouped() {
     let settings = (0..<9).map {

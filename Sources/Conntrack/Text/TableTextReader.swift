@@ -2,7 +2,7 @@
 /// `/proc/net/nf_conntrack` holds, as people paste it into tickets.
 ///
 /// Every form may stand in one text beside every other: plain, `-o extended`, `id`, `timestamp`,
-/// `ktimestamp`, `labels`, `save`, zones, expectations. Quoting (`> `), shell prompts, code fences,
+/// `ktimestamp`, `labels`, `save`, `xml`, zones, expectations. Quoting (`> `), shell prompts, code fences,
 /// the tool's own last line, CRLF and non-breaking blanks are understood. Every other line that
 /// isn't a whole entry is a ``TextComplaint``, and the rest is read. Takes time and memory in
 /// proportion to the text.
@@ -100,6 +100,14 @@ public struct TableTextReader {
     var look = body
     guard let first = look.next(in: text) else {
       throw TextFault(offset: line.end, expected: "an entry behind the event's kind")
+    }
+    if text[first.lowerBound] == 0x3c {
+      if XMLLine.isFrame(first, in: text) { return }
+      if XMLLine.isFlow(first, in: text) {
+        let (flow, event) = try XMLLine.read(first.lowerBound..<line.end, in: text)
+        if event != nil { reading.hasEvents = true }
+        return keep(flow, event: event)
+      }
     }
     let second = look.next(in: text)
     if text.holds(first, "-A") || text.holds(first, "-I") {

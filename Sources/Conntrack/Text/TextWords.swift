@@ -78,6 +78,12 @@ struct TextField {
   /// Where the value stands.
   var value: Range<Int>
 
+  /// Makes a field of its parts.
+  init(key: UInt64, value: Range<Int>) {
+    self.key = key
+    self.value = value
+  }
+
   /// The field a word is, or `nil` without a `=`.
   init?(_ word: Range<Int>, in text: Span<UInt8>) {
     var key: UInt64 = 0

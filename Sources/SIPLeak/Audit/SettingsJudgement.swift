@@ -2,11 +2,14 @@ import Addressing
 import Conntrack
 import Firewall
 import HostNetwork
+import SystemPackage
 
 /// Judges the kernel's settings; pure.
 struct SettingsJudgement {
   private let observation: Observation
   private let settings: ConntrackSettings
+  /// What a command needs before it to act in the namespace observed.
+  private let entering: String
   private var result: [JudgedSetting] = []
 
   /// Every setting, judged; in the same order always.
@@ -24,6 +27,10 @@ struct SettingsJudgement {
   private init(_ observation: Observation) {
     self.observation = observation
     settings = observation.settings
+    entering =
+      observation.host.namespace.map {
+        "nsenter --net=\(EscapedText.shellWord(NamespaceOwner($0).path.string)) "
+      } ?? ""
   }
 
   private static let prefix = "net.netfilter.nf_conntrack_"
@@ -32,10 +39,13 @@ struct SettingsJudgement {
     _ name: String, _ value: (some CustomStringConvertible)?, _ level: JudgedSetting.Level,
     _ text: String, set new: String? = nil
   ) {
+    // The table's size is one for all namespaces, and only the first one's may be written.
+    let entering = ["max", "buckets"].contains(name) ? "" : entering
     let name = Self.prefix + name
     result.append(
       JudgedSetting(
-        name, value?.description, level, text, new.map { "sysctl -w \(name)=\($0)" }))
+        name, value?.description, level, text,
+        new.map { "\(entering)sysctl -w \(name)=\($0)" }))
   }
 
   /// A setting that couldn't be read, if it couldn't.
@@ -270,7 +280,7 @@ struct SettingsJudgement {
         default: "a source must lead back by the interface it came by"
         }
       // Strict checking drops what comes by another way than the answer goes.
-      let command = "sysctl -w \(ReversePath.assignable(interface.name))=1"
+      let command = "\(entering)sysctl -w \(ReversePath.assignable(interface.name))=1"
       result.append(
         JudgedSetting(
           name, String(value), level,
