@@ -176,7 +176,7 @@ private struct TicketReading {
     var found: [IPAddress] = []
     for family in AddressFamily.allCases {
       guard table.flows.contains(where: { $0.family == family }) else { continue }
-      let common = (table.commonAddresses[family] ?? []).sorted()
+      let common = table.commonAddresses[family] ?? []
       guard let only = common.first, common.count == 1 else {
         let what =
           common.isEmpty
