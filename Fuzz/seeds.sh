@@ -61,5 +61,12 @@ flows)
     '\0000\0000\0000\0000' \
     >"$folder/seed-expectation"
   ;;
+tables)
+  for file in "$corpus"/conntrack/live-table/L.*.txt "$corpus"/conntrack/live-table/L.*.xml "$corpus"/conntrack/live-table/proc_net_nf_*.txt; do
+    cp "$file" "$folder/seed-$(basename "$file")"
+    # Single lines mutate better than tables.
+    split -l 1 -a 3 "$file" "$folder/seed-$(basename "$file" .txt)-"
+  done
+  ;;
 esac
 chmod -R u+w "$folder"

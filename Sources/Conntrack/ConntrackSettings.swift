@@ -41,6 +41,12 @@ public struct ConntrackSettings: Sendable, Hashable, Codable {
   ///
   /// `nf_conntrack_buckets`.
   public var buckets: UInt32?
+  /// Whether the kernel gives helpers to flows by their port, unasked.
+  ///
+  /// `nf_conntrack_helper`; kernels since 6.0 don't have it and never do.
+  public var automaticHelpers: Bool?
+  /// The SIP helper's parameters; `nil` if it is not known whether there is one.
+  public var sipHelper: SIPHelperSettings?
 
   /// Makes settings of which nothing is known.
   public init() {}
@@ -58,11 +64,13 @@ public struct ConntrackSettings: Sendable, Hashable, Codable {
     let folder = FilePath("/proc/sys/net/netfilter")
     let names = [
       "acct", "timestamp", "events", "udp_timeout", "udp_timeout_stream", "tcp_loose", "count",
-      "max", "buckets",
+      "max", "buckets", "helper",
     ]
     let files: [FilePath: String]
     do throws(NetlinkError) {
-      files = try namespace.readFiles(names.map { folder.appending("nf_conntrack_\($0)") })
+      files = try namespace.readFiles(
+        names.map { folder.appending("nf_conntrack_\($0)") }
+          + SIPHelperSettings.names.map(SIPHelperSettings.folder.appending))
     } catch {
       throw ConntrackError(error)
     }
@@ -79,6 +87,8 @@ public struct ConntrackSettings: Sendable, Hashable, Codable {
     settings.count = number("count")
     settings.max = number("max")
     settings.buckets = number("buckets")
+    settings.automaticHelpers = number("helper").map { $0 != 0 }
+    settings.sipHelper = SIPHelperSettings.read(files, isLoaded: SIPHelperSettings.isThere)
     return settings
   }
 }

@@ -42,7 +42,8 @@ public struct Flow: Sendable, Hashable, Codable {
   ///
   /// `CTA_TUPLE_ZONE`.
   public var replyZone: UInt16?
-  /// The kernel's id of the entry: stable while it lives, not unique over time.
+  /// The kernel's id of the entry: stable while it lives, not unique over time; 0 where a text form
+  /// hides it.
   ///
   /// `CTA_ID`.
   public var id: UInt32

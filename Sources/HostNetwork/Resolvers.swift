@@ -1,6 +1,6 @@
 public import Addressing
 import Netlink
-import SystemPackage
+public import SystemPackage
 
 extension HostNetwork {
   /// The name servers the host asks.
@@ -23,6 +23,37 @@ extension HostNetwork {
       }
     }
     return result
+  }
+
+  /// The name servers that files of a container name.
+  ///
+  /// The files are another's: symbolic links at their end are not followed, and what is no regular
+  /// file is not read.
+  ///
+  /// - Parameter files: Files in `resolv.conf`'s form.
+  /// - Returns: The addresses, each once; `nil` if none of the files could be read.
+  public static func resolvers(files: [FilePath]) -> [IPAddress]? {
+    var result: [IPAddress]?
+    for path in files {
+      guard let text = foreignText(path) else { continue }
+      var known = result ?? []
+      for server in nameServers(text) where !known.contains(server) { known.append(server) }
+      result = known
+    }
+    return result
+  }
+
+  private static func foreignText(_ path: FilePath) -> String? {
+    guard
+      let file = try? FileDescriptor.open(
+        path, .readOnly, options: [.closeOnExec, .noFollow, .nonBlocking])
+    else { return nil }
+    defer { try? file.close() }
+    guard (try? file.stat())?.type == .regular else { return nil }
+    var bytes = [UInt8](repeating: 0, count: 65536)
+    guard let count = try? unsafe bytes.withUnsafeMutableBytes({ try unsafe file.read(into: $0) })
+    else { return nil }
+    return String(decoding: bytes[..<count], as: UTF8.self)
   }
 
   /// The addresses of `nameserver` lines, each once; a zone (`%eth0`) is dropped.

@@ -11,6 +11,7 @@ struct AuditCommand: AsyncParsableCommand {
       """)
 
   @OptionGroup var source: SourceOptions
+  @OptionGroup var ticket: TicketOptions
   @OptionGroup var sip: EndpointOptions
   @OptionGroup var trust: TrustOptions
 
@@ -23,9 +24,11 @@ struct AuditCommand: AsyncParsableCommand {
   @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said.")
   var verbose = false
 
+  func validate() throws { try source.validate(with: ticket) }
+
   func run() async throws {
     try await Console.reading(isVerbose: verbose) {
-      let observation = try await source.observation(sip)
+      let observation = try await source.observation(sip, ticket: ticket.files)
       let audit = Audit(observation, policy: trust.policy)
       let isSilent = quiet && audit.isClean
       switch format {

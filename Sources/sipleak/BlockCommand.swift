@@ -72,7 +72,8 @@ struct BlockCommand: AsyncParsableCommand {
 
   func run() async throws {
     try await Console.changing(isVerbose: verbose) {
-      let observation = try await source.observation(sip)
+      let access = try source.namespace.access()
+      let observation = try await source.observation(sip, access: access)
       let policy = trust.policy
       let audit = Audit(observation, policy: policy)
       let request = BlockRequest(named: addresses, place: place, seconds: UInt32(seconds))
@@ -94,7 +95,7 @@ struct BlockCommand: AsyncParsableCommand {
         if !(quiet && isIdle) { try show(plan, observation) }
         return isRefused ? 1 : 0
       }
-      return try await enforce(plan, observation, policy)
+      return try await enforce(plan, observation, policy, access)
     }
   }
 
@@ -106,19 +107,21 @@ struct BlockCommand: AsyncParsableCommand {
     words += trust.trusted.flatMap { ["--trust", $0.description] }
     words += trust.protected.flatMap { ["--protect", $0.description] }
     if let interval = source.interval { words += ["--sample", "\(interval)s"] }
-    return words.joined(separator: " ") + sip.endpoints.options
+    return words.joined(separator: " ") + sip.endpoints.options + source.namespace.option
   }
 
   private func show(_ plan: BlockPlan, _ observation: Observation) throws {
     switch format {
     case .json: Console.print(try PlanJSON(plan, time: observation.sample.time).line())
     case .text:
-      Console.print(PlanText.text(plan, command: command + " --apply", isApplying: apply))
+      Console.print(
+        PlanText.text(
+          plan, command: command + " --apply", isApplying: apply, host: observation.host))
     }
   }
 
   private func enforce(
-    _ plan: BlockPlan, _ observation: Observation, _ policy: AuditPolicy
+    _ plan: BlockPlan, _ observation: Observation, _ policy: AuditPolicy, _ access: HostAccess
   ) async throws(SIPLeakError) -> Int32 {
     Console.holdSignals()
     for omission in plan.omissions where format == .text {
@@ -130,7 +133,7 @@ struct BlockCommand: AsyncParsableCommand {
     let until = observation.sample.time + seconds
     let length =
       seconds == 0 ? "until unblocked" : "until " + Quantity.utc(until, toMinute: true)
-    let outcome = try await Enforcement(verifyAfter: verifyAfter).apply(
+    let outcome = try await Enforcement(access: access, verifyAfter: verifyAfter).apply(
       plan, before: observation, policy: policy
     ) { step in
       guard isText else { return }
@@ -146,7 +149,8 @@ struct BlockCommand: AsyncParsableCommand {
     case .failed:
       throw SIPLeakError(
         .notUndone, "the block is in place but the check failed",
-        advice: "`sipleak purge` takes it back; `sipleak diagnose` shows what gets through.")
+        advice: "`sipleak purge\(source.namespace.option)` takes it back; "
+          + "`sipleak diagnose\(source.namespace.option)` shows what gets through.")
     }
   }
 }

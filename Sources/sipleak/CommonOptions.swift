@@ -64,6 +64,106 @@ struct TrustOptions: ParsableArguments {
   }
 }
 
+/// Which network namespace is meant.
+struct NamespaceOptions: ParsableArguments {
+  @Option(
+    name: .customLong("netns"),
+    help: ArgumentHelp(
+      """
+      Another network namespace of this host, such as a container's: a name of `ip netns`, a \
+      process's number, or a path with a slash.
+      """, valueName: "netns"))
+  var name: String?
+
+  /// How the namespace is reached.
+  func access() throws(SIPLeakError) -> HostAccess {
+    guard let name else { return HostAccess() }
+    return try HostAccess.opening(name)
+  }
+
+  /// The option as it was given, after a blank.
+  var option: String { name.map { " --netns \(EscapedText.shellWord($0))" } ?? "" }
+}
+
+/// The files of a ruleset.
+struct RulesetOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("A file that iptables-save wrote, not this host.", valueName: "file"))
+  var ruleset: String?
+
+  @Option(help: ArgumentHelp("A file that ip6tables-save wrote.", valueName: "file"))
+  var ruleset6: String?
+
+  @Option(help: ArgumentHelp("A file that ipset save wrote.", valueName: "file"))
+  var sets: String?
+
+  var isGiven: Bool { ruleset != nil || ruleset6 != nil }
+
+  var source: ExplainSource {
+    ExplainSource(
+      ruleset: ruleset.map { FilePath($0) }, ruleset6: ruleset6.map { FilePath($0) },
+      sets: sets.map { FilePath($0) })
+  }
+
+  func validate() throws {
+    if sets != nil, !isGiven {
+      throw ValidationError("--sets goes with --ruleset or --ruleset6.")
+    }
+    if [ruleset, ruleset6, sets].count(where: { $0 == "-" }) > 1 {
+      throw ValidationError("Only one file can be - (standard input).")
+    }
+  }
+}
+
+/// A flow table as text, and what belongs to it.
+struct TicketOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      """
+      Judge the text of `conntrack -L` or /proc/net/nf_conntrack in a file, not this host; goes \
+      with --ruleset. - is standard input.
+      """, valueName: "file"))
+  var flows: String?
+
+  @OptionGroup var rules: RulesetOptions
+
+  @Option(
+    parsing: .singleValue,
+    help: ArgumentHelp(
+      "With --flows: an address of the host they are of; may be repeated.", valueName: "address"),
+    transform: Parse.address)
+  var local: [IPAddress] = []
+
+  @Option(
+    name: .customLong("in"), parsing: .singleValue,
+    help: ArgumentHelp(
+      "With --flows: an interface that peers come by, else any; may be repeated.",
+      valueName: "interface"))
+  var interfaces: [String] = []
+
+  func validate() throws {
+    guard let flows else {
+      if rules.isGiven { throw ValidationError("--ruleset goes with --flows.") }
+      if !local.isEmpty { throw ValidationError("--local goes with --flows.") }
+      if !interfaces.isEmpty { throw ValidationError("--in goes with --flows.") }
+      return
+    }
+    guard rules.isGiven else {
+      throw ValidationError(
+        "--flows needs the rules as well: --ruleset FILE, as iptables-save -c wrote it.")
+    }
+    if flows == "-", [rules.ruleset, rules.ruleset6, rules.sets].contains("-") {
+      throw ValidationError("Only one file can be - (standard input).")
+    }
+  }
+
+  /// The files, if a table was given.
+  var files: TicketFiles? {
+    flows.map {
+      TicketFiles(flows: $0, rules: rules.source, local: local, interfaces: interfaces)
+    }
+  }
+}
+
 /// Where the observation comes from.
 struct SourceOptions: ParsableArguments {
   @Option(
@@ -79,10 +179,23 @@ struct SourceOptions: ParsableArguments {
       valueName: "time"), transform: Parse.seconds)
   var interval: Double?
 
+  @OptionGroup var namespace: NamespaceOptions
+
   /// Reads the observation that the options ask for.
-  func observation(_ endpoints: EndpointOptions) async throws(SIPLeakError) -> Observation {
+  ///
+  /// - Parameters:
+  ///   - endpoints: Which ports count as SIP.
+  ///   - access: How this host is reached.
+  ///   - ticket: The texts to read instead, if any.
+  /// - Returns: The observation.
+  /// - Throws: `SIPLeakError`.
+  func observation(
+    _ endpoints: EndpointOptions, access: HostAccess? = nil, ticket: TicketFiles? = nil
+  ) async throws(SIPLeakError) -> Observation {
+    if let ticket { return try await Observation.ticket(ticket, endpoints: endpoints.endpoints) }
     guard let folder else {
-      return try await Observation.live(endpoints.endpoints, interval: interval)
+      let host = if let access { access } else { try namespace.access() }
+      return try await Observation.live(endpoints.endpoints, interval: interval, access: host)
     }
     var saved = try ObservationFiles.load(FilePath(folder))
     if endpoints.isGiven { saved.endpoints = endpoints.endpoints }
@@ -92,6 +205,21 @@ struct SourceOptions: ParsableArguments {
   func validate() throws {
     if folder != nil, let interval, interval > 0 {
       throw ValidationError("--sample reads this host; it cannot be used with --from.")
+    }
+    if folder != nil, namespace.name != nil {
+      throw ValidationError("--netns reads this host; it cannot be used with --from.")
+    }
+  }
+
+  /// Refuses what a table as text excludes.
+  func validate(with ticket: TicketOptions) throws {
+    guard ticket.flows != nil else { return }
+    if folder != nil { throw ValidationError("--flows and --from exclude each other.") }
+    if namespace.name != nil {
+      throw ValidationError("--netns reads this host; it cannot be used with --flows.")
+    }
+    if let interval, interval > 0 {
+      throw ValidationError("--sample reads this host; it cannot be used with --flows.")
     }
   }
 }

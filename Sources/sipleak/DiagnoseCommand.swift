@@ -11,6 +11,7 @@ struct DiagnoseCommand: AsyncParsableCommand {
       """)
 
   @OptionGroup var source: SourceOptions
+  @OptionGroup var ticket: TicketOptions
   @OptionGroup var sip: EndpointOptions
   @OptionGroup var trust: TrustOptions
 
@@ -20,17 +21,22 @@ struct DiagnoseCommand: AsyncParsableCommand {
   @Flag(help: "Print counts to the last digit.")
   var exact = false
 
-  @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said.")
+  @Flag(
+    name: .shortAndLong,
+    help: "Show what the kernel and the tools said, and settings that hardly matter.")
   var verbose = false
+
+  func validate() throws { try source.validate(with: ticket) }
 
   func run() async throws {
     try await Console.reading(isVerbose: verbose) {
-      let observation = try await source.observation(sip)
+      let observation = try await source.observation(sip, ticket: ticket.files)
       let audit = Audit(observation, policy: trust.policy)
       switch format {
       case .json: Console.print(try AuditJSON(audit, of: observation).line())
       case .text:
-        let text = DiagnosisText(audit, of: observation, style: Console.style, isExact: exact)
+        let text = DiagnosisText(
+          audit, of: observation, style: Console.style, isExact: exact, isVerbose: verbose)
         Console.print(text.text())
       }
       return audit.exitStatus

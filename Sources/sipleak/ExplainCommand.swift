@@ -25,14 +25,8 @@ struct ExplainCommand: AsyncParsableCommand {
     parsing: .allUnrecognized, help: ArgumentHelp("The packet in words.", valueName: "word"))
   var words: [String] = []
 
-  @Option(help: ArgumentHelp("A file that iptables-save wrote, not this host.", valueName: "file"))
-  var ruleset: String?
-
-  @Option(help: ArgumentHelp("A file that ip6tables-save wrote.", valueName: "file"))
-  var ruleset6: String?
-
-  @Option(help: ArgumentHelp("A file that ipset save wrote.", valueName: "file"))
-  var sets: String?
+  @OptionGroup var rules: RulesetOptions
+  @OptionGroup var namespace: NamespaceOptions
 
   @Option(help: ArgumentHelp("Packets in bulk; - is standard input.", valueName: "file"))
   var packets: String?
@@ -65,8 +59,8 @@ struct ExplainCommand: AsyncParsableCommand {
     if interface != nil, accepts == nil {
       throw ValidationError("--in goes with --accepts; of a packet, say: in eth0.")
     }
-    if sets != nil, ruleset == nil, ruleset6 == nil {
-      throw ValidationError("--sets goes with --ruleset or --ruleset6.")
+    if namespace.name != nil, rules.isGiven {
+      throw ValidationError("--netns reads this host; it cannot be used with --ruleset.")
     }
   }
 
@@ -79,10 +73,7 @@ struct ExplainCommand: AsyncParsableCommand {
         Console.report(error, isVerbose: verbose)
         throw ExitCode(64)
       }
-      let snapshot = try await ExplainSource(
-        ruleset: ruleset.map { FilePath($0) }, ruleset6: ruleset6.map { FilePath($0) },
-        sets: sets.map { FilePath($0) }
-      ).snapshot()
+      let snapshot = try await rules.source.snapshot(access: namespace.access())
       if let accepts { return try answer(accepts, snapshot) }
       var records = PacketRecords(snapshot)
       guard let question else { return try bulk(&records) }

@@ -24,6 +24,7 @@ struct ObserveCommand: AsyncParsableCommand {
     transform: Parse.seconds)
   var interval: Double?
 
+  @OptionGroup var namespace: NamespaceOptions
   @OptionGroup var sip: EndpointOptions
 
   @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said.")
@@ -31,7 +32,8 @@ struct ObserveCommand: AsyncParsableCommand {
 
   func run() async throws {
     try await Console.reading(isVerbose: verbose) {
-      let observation = try await Observation.live(sip.endpoints, interval: interval)
+      let observation = try await Observation.live(
+        sip.endpoints, interval: interval, access: namespace.access())
       if let save { try ObservationFiles.save(observation, to: FilePath(save)) }
       Console.print(ObservationText.text(observation, savedTo: save))
       return observation.problems.isEmpty ? 0 : 3

@@ -44,6 +44,8 @@ struct RemovalOptions: ParsableArguments {
   @Flag(name: .customLong("apply"), help: "Make the change; it is made anyway.")
   var isApplied = false
 
+  @OptionGroup var namespace: NamespaceOptions
+
   @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said.")
   var verbose = false
 
@@ -54,9 +56,10 @@ struct RemovalOptions: ParsableArguments {
   /// Plans a removal and carries it out.
   func run(_ request: RemovalPlan.Request, command: String) async throws {
     try await Console.changing(isVerbose: verbose) {
-      let plan = try await RemovalPlan.live(request)
+      let access = try namespace.access()
+      let plan = try await RemovalPlan.live(request, access: access)
       if isDryRun || plan.isEmpty {
-        Console.print(PlanText.text(plan, command: command))
+        Console.print(PlanText.text(plan, command: command + namespace.option))
         return plan.absent.isEmpty ? 0 : 1
       }
       Console.holdSignals()
@@ -65,7 +68,7 @@ struct RemovalOptions: ParsableArguments {
         Console.print(StepText.line("not blocked", "\(address)", style: style))
       }
       for kept in plan.kept { Console.print(StepText.line("stays", kept, style: style)) }
-      try await Enforcement().apply(plan) { step in
+      try await Enforcement(access: access).apply(plan) { step in
         Console.print(StepText.line(step.name, step.text, style: style))
       }
       return plan.absent.isEmpty ? 0 : 1

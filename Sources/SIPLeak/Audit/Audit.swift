@@ -18,6 +18,8 @@ public struct Audit: Sendable {
   public var sipFlowCount: Int
   /// The state rules that flows to SIP are let in by, findings or not.
   public var stateRules: [RuleReference]
+  /// The kernel's settings, judged; they are no findings.
+  public var settings: [JudgedSetting]
 
   /// Whether everything was read, nothing found, and every block does what it should.
   public var isClean: Bool {
@@ -73,6 +75,7 @@ public struct Audit: Sendable {
     stateRules = judge.stateRules
     problems = observation.problems
     isComplete = observation.problems.isEmpty
+    settings = SettingsJudgement.all(of: observation)
     blindSpots = BlindSpot.all(of: observation, snapshot: snapshot)
   }
 

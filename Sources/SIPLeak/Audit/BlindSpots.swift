@@ -4,6 +4,9 @@ import Firewall
 import HostNetwork
 
 extension BlindSpot {
+  /// Whether a setting says the same, with the command that changes it.
+  var isSaidBySettings: Bool { kind == "rp-filter-off" || kind == "accounting-off" }
+
   /// What the answer cannot see on this host.
   static func all(of observation: Observation, snapshot: FirewallSnapshot) -> [BlindSpot] {
     var spots = unseenFilters(observation, snapshot)
@@ -14,6 +17,7 @@ extension BlindSpot {
           "flows carry no packet counters: sysctl -w net.netfilter.nf_conntrack_acct=1 counts "
             + "those that begin afterwards"))
     }
+    spots += observation.blindSpots
     spots += spoofing(observation)
     spots += uncertainWays(observation)
     spots += translatedPeers(observation)
@@ -66,8 +70,7 @@ extension BlindSpot {
     return [
       BlindSpot(
         "rp-filter-off",
-        "rp_filter is 0 on \(names): a packet with a forged allowed source cannot be told from "
-          + "the allowed one's")
+        "rp_filter is 0 on \(names): \(ReversePath.harm)")
     ]
   }
 

@@ -47,13 +47,14 @@ extension StandingBlock {
       for entry in set.entries {
         let block = OwnObjects.parse(entry.element)
         var state = isHooked ? State.inForce : .missingHook
-        var advice = isHooked ? nil : "sipleak block --apply puts the hook back"
+        let option = observation.host.option
+        var advice = isHooked ? nil : "sipleak block --apply\(option) puts the hook back"
         if let block, let local = observation.localAddress(family),
           let why = blockability.answer(
             for: block.address, wire: Endpoint(local, block.port), cause: .hostOpened)
         {
           state = .admitted
-          advice = "\(why); sipleak unblock \(block.address)"
+          advice = "\(why); sipleak unblock \(block.address)\(option)"
         }
         result.append(
           StandingBlock(

@@ -207,7 +207,8 @@ public struct Enforcement: Sendable {
     guard left.isEmpty else {
       throw SIPLeakError(
         .notUndone, message + "; still there: " + left.joined(separator: "; "),
-        advice: "`sipleak purge --apply` removes what is left.", detail: cause.standardError ?? "")
+        advice: "`sipleak purge --apply\(before.host.option)` removes what is left.",
+        detail: cause.standardError ?? "")
     }
     throw SIPLeakError(
       .undone, "\(message): \(cause)",

@@ -41,6 +41,7 @@ private struct HostReader {
   let endpoints: SIPEndpoints
   let access: HostAccess
   var problems: [String] = []
+  var blindSpots: [BlindSpot] = []
 
   init(endpoints: SIPEndpoints, access: HostAccess) {
     self.endpoints = endpoints
@@ -127,7 +128,7 @@ private struct HostReader {
     network.routedPrefixes = read("where the routes lead", nil) {
       try HostNetwork.routedPrefixes(in: namespace)
     }
-    network.resolvers = HostNetwork.resolvers()
+    network.resolvers = resolvers()
     let likely = endpoints.ports.union([5060, 5061, 5062, 5080, 5160, 5161])
     network.listeners = read("the listening sockets", []) {
       try HostNetwork.listeners(transports: [.udp, .tcp], ports: likely, in: namespace)
@@ -147,9 +148,27 @@ private struct HostReader {
     sample.firewall.snapshot.interfaceAddresses = network.addressesByInterface
     sample.firewall.snapshot.time = sample.wholeSeconds
     return Observation(
-      host: HostIdentity(name: Self.name.host, kernel: Self.name.kernel, flowCount: count),
+      host: HostIdentity(
+        name: Self.name.host, kernel: Self.name.kernel, flowCount: count, namespace: access.name),
       endpoints: endpoints, network: network, settings: settings, expectations: expectations,
-      sample: sample, earlier: earlier, problems: problems)
+      sample: sample, earlier: earlier, problems: problems,
+      blindSpots: blindSpots)
+  }
+
+  /// The name servers of whoever lives in the namespace, and the host's own: neither is blocked.
+  private mutating func resolvers() -> [IPAddress] {
+    let own = HostNetwork.resolvers()
+    guard access.name != nil else { return own }
+    guard let inside = HostNetwork.resolvers(files: access.files.resolverFiles) else {
+      // A name without a file of its own uses the host's.
+      if case .named = access.files { return own }
+      blindSpots.append(
+        BlindSpot(
+          "resolvers-unknown",
+          "which name servers are asked in the namespace is not known: --protect them"))
+      return own
+    }
+    return inside + own.filter { !inside.contains($0) }
   }
 
   /// The routes back to the peers of flows to SIP, one question a pair of addresses.

@@ -24,12 +24,14 @@ public struct Observation: Sendable {
   public var earlier: Sample?
   /// What could not be read, or only in part, in words; empty when the observation is whole.
   public var problems: [String]
+  /// What the way it was read hides, or took for granted: part of every answer.
+  public var blindSpots: [BlindSpot]
 
   /// Makes an observation of its parts.
   public init(
     host: HostIdentity, endpoints: SIPEndpoints, network: NetworkFacts,
     settings: ConntrackSettings, expectations: [Expectation], sample: Sample,
-    earlier: Sample? = nil, problems: [String] = []
+    earlier: Sample? = nil, problems: [String] = [], blindSpots: [BlindSpot] = []
   ) {
     self.host = host
     self.endpoints = endpoints
@@ -39,6 +41,7 @@ public struct Observation: Sendable {
     self.sample = sample
     self.earlier = earlier
     self.problems = problems
+    self.blindSpots = blindSpots
   }
 
   /// Flows and rules read together.
@@ -73,13 +76,21 @@ public struct HostIdentity: Sendable, Hashable, Codable {
   public var kernel: String
   /// How many entries the flow table held, if known.
   public var flowCount: UInt32?
+  /// The network namespace as the operator named it; `nil`: the host's own.
+  public var namespace: String?
 
   /// Makes an identity.
-  public init(name: String, kernel: String, flowCount: UInt32? = nil) {
+  public init(
+    name: String, kernel: String, flowCount: UInt32? = nil, namespace: String? = nil
+  ) {
     self.name = name
     self.kernel = kernel
     self.flowCount = flowCount
+    self.namespace = namespace
   }
+
+  /// The option that reaches the same namespace again, after a blank; empty for the host's own.
+  var option: String { namespace.map { " --netns \(EscapedText.shellWord($0))" } ?? "" }
 }
 
 /// The host's place in its networks.

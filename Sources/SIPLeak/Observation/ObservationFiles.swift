@@ -24,6 +24,8 @@ public enum ObservationFiles {
     var settings: ConntrackSettings
     var expectations: [Expectation]
     var problems: [String]
+    /// Not in folders of earlier versions.
+    var blindSpots: [BlindSpot]?
   }
 
   /// The part of a sample that is neither flows nor firewall text.
@@ -49,7 +51,8 @@ public enum ObservationFiles {
         schema: schema, version: version, host: observation.host,
         endpoints: observation.endpoints, network: observation.network,
         settings: observation.settings, expectations: observation.expectations,
-        problems: observation.problems)
+        problems: observation.problems,
+        blindSpots: observation.blindSpots.isEmpty ? nil : observation.blindSpots)
       try write(try encoder().encode(header), folder.appending("observation.json"))
       try save(observation.sample, to: folder)
       if let earlier = observation.earlier {
@@ -121,7 +124,8 @@ public enum ObservationFiles {
     return Observation(
       host: header.host, endpoints: header.endpoints, network: header.network,
       settings: header.settings, expectations: header.expectations, sample: sample,
-      earlier: hasEarlier ? try loadSample(inner) : nil, problems: header.problems)
+      earlier: hasEarlier ? try loadSample(inner) : nil, problems: header.problems,
+      blindSpots: header.blindSpots ?? [])
   }
 
   private static func loadSample(_ folder: FilePath) throws(SIPLeakError) -> Observation.Sample {

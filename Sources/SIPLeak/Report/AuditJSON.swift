@@ -29,7 +29,7 @@ public struct AuditJSON: Encodable, Sendable {
   enum Key: String, CodingKey {
     case schema, version, time, host, complete, problems, flows, sipFlows = "sip_flows", sample
     case findings, blindSpots = "blind_spots", stateRules = "state_rules"
-    case blocks
+    case blocks, settings, namespace
   }
 
   /// Writes the document.
@@ -39,6 +39,7 @@ public struct AuditJSON: Encodable, Sendable {
     try object.encode(Self.version, forKey: .version)
     try object.encode(Quantity.rfc3339(observation.sample.time), forKey: .time)
     try object.encode(observation.host.name, forKey: .host)
+    try object.encode(observation.host.namespace, forKey: .namespace)
     try object.encode(audit.isComplete, forKey: .complete)
     try object.encode(audit.problems, forKey: .problems)
     try object.encode(observation.host.flowCount, forKey: .flows)
@@ -49,6 +50,7 @@ public struct AuditJSON: Encodable, Sendable {
     try object.encode(audit.blindSpots, forKey: .blindSpots)
     try object.encode(audit.blocks.map(BlockJSON.init), forKey: .blocks)
     try object.encode(audit.stateRules.map(RuleJSON.init), forKey: .stateRules)
+    try object.encode(audit.settings.map(SettingJSON.init), forKey: .settings)
   }
 }
 
@@ -86,7 +88,8 @@ struct FindingJSON: Encodable {
     try object.encode(finding.isBlockable, forKey: .blockable)
     try object.encode(finding.why, forKey: .why)
     try object.encode(finding.notBlockableBecause, forKey: .notBlockable)
-    try object.encode(finding.flow?.id, forKey: .flowID)
+    // 0: the text that was read hides it.
+    try object.encode(finding.flow.flatMap { $0.id == 0 ? nil : $0.id }, forKey: .flowID)
     try object.encode(finding.flow?.timeout, forKey: .timeout)
     let since = finding.flow?.start.map { Quantity.rfc3339(Double($0) / 1e9) }
     try object.encode(since, forKey: .since)
@@ -125,6 +128,24 @@ struct ExpectationJSON: Encodable {
     try object.encode(expectation.helper, forKey: .helper)
     try object.encode(expectation.flags.contains(.permanent), forKey: .permanent)
     try object.encode(expectation.timeout, forKey: .timeout)
+  }
+}
+
+/// A setting with what it means.
+struct SettingJSON: Encodable {
+  let setting: JudgedSetting
+
+  init(_ setting: JudgedSetting) { self.setting = setting }
+
+  enum Key: String, CodingKey { case name, value, level, text, command }
+
+  func encode(to encoder: any Encoder) throws {
+    var object = encoder.container(keyedBy: Key.self)
+    try object.encode(setting.name, forKey: .name)
+    try object.encode(setting.value, forKey: .value)
+    try object.encode(setting.level, forKey: .level)
+    try object.encode(setting.text, forKey: .text)
+    try object.encode(setting.command, forKey: .command)
   }
 }
 

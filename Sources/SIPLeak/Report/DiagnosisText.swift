@@ -8,6 +8,7 @@ public struct DiagnosisText {
   private let observation: Observation
   private let style: TextStyle
   private let isExact: Bool
+  private let isVerbose: Bool
 
   /// Makes the text of an audit.
   ///
@@ -16,12 +17,16 @@ public struct DiagnosisText {
   ///   - observation: What it was found in.
   ///   - style: Colour and width.
   ///   - isExact: Whether counts are printed to the last digit.
-  public init(_ audit: Audit, of observation: Observation, style: TextStyle, isExact: Bool = false)
-  {
+  ///   - isVerbose: Whether settings that hardly matter are printed too.
+  public init(
+    _ audit: Audit, of observation: Observation, style: TextStyle, isExact: Bool = false,
+    isVerbose: Bool = false
+  ) {
     self.audit = audit
     self.observation = observation
     self.style = style
     self.isExact = isExact
+    self.isVerbose = isVerbose
   }
 
   /// The whole text, ending in a newline.
@@ -35,9 +40,10 @@ public struct DiagnosisText {
     if !audit.problems.isEmpty {
       sections.append(listed("Not read", audit.problems))
     }
-    if !audit.blindSpots.isEmpty {
-      sections.append(listed("Not seen", audit.blindSpots.map(\.text)))
-    }
+    let settings = settings
+    if !settings.isEmpty { sections.append(settings) }
+    let spots = audit.blindSpots.filter { !$0.isSaidBySettings }
+    if !spots.isEmpty { sections.append(listed("Not seen", spots.map(\.text))) }
     return sections.map { $0.joined(separator: "\n") + "\n" }.joined(separator: "\n")
   }
 
@@ -56,7 +62,9 @@ public struct DiagnosisText {
       ? "no iptables rules" : "iptables " + backends.map(\.rawValue).joined(separator: "+")
     let flows = observation.host.flowCount.map { "\(Quantity.grouped($0)) flows, " } ?? ""
     return [
-      style.bold(EscapedText.terminal(observation.host.name)),
+      style.bold(
+        EscapedText.terminal(
+          observation.host.name + (observation.host.namespace.map { " netns \($0)" } ?? ""))),
       Quantity.utc(observation.sample.time), ports.joined(separator: " "), tools,
       "\(flows)\(Quantity.grouped(audit.sipFlowCount)) at SIP",
     ].joined(separator: "   ")
@@ -84,7 +92,8 @@ public struct DiagnosisText {
     if let reason = finding.notBlockableBecause, finding.level == .leak || finding.flow != nil {
       lines += style.wrapped("not blockable: \(escaped(reason))", indent: 6)
     } else if finding.cause == .hostOpened, let peer = finding.peer {
-      lines.append("      Is it yours?  sipleak audit --trust \(peer.address)")
+      let option = escaped(observation.host.option)
+      lines.append("      Is it yours?  sipleak audit --trust \(peer.address)\(option)")
     }
     return lines
   }
@@ -175,13 +184,25 @@ public struct DiagnosisText {
     let isForwarded = leaks.allSatisfy { !own.contains($0.delivered.address) }
     let name =
       (many ? "" : " \(first.address)") + (isForwarded ? " --where before-state-rule" : "")
-      + observation.endpoints.options
+      + observation.endpoints.options + escaped(observation.host.option)
     let length = "sipleak block\(name) --apply".count + 3
     return [
       "Do    " + "sipleak block\(name)".padded(length) + "shows the plan, changes nothing",
       "      " + "sipleak block\(name) --apply".padded(length)
         + (isForwarded ? "drop" : "raw drop") + ", flow deleted, checked; 24 h",
     ]
+  }
+
+  private var settings: [String] {
+    let paragraphs = SettingsText.paragraphs(audit.settings, isVerbose: isVerbose)
+    guard !paragraphs.isEmpty else { return [] }
+    var lines: [String] = []
+    for paragraph in paragraphs {
+      let title = lines.isEmpty ? "Settings" : ""
+      lines += listed(title, [paragraph.text])
+      lines += paragraph.commands.map { "            " + escaped($0) }
+    }
+    return lines
   }
 
   private func listed(_ title: String, _ texts: [String]) -> [String] {

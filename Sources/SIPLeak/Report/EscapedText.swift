@@ -31,6 +31,20 @@ public enum EscapedText {
     }.joined()
   }
 
+  /// The text as one word of a shell's command line.
+  public static func shellWord(_ text: String) -> String {
+    let isPlain =
+      !text.isEmpty
+      && text.utf8.allSatisfy { byte in
+        switch byte {
+        // % + - . / 0-9 : = @ A-Z _ a-z
+        case 0x25, 0x2b, 0x2d...0x3a, 0x3d, 0x40...0x5a, 0x5f, 0x61...0x7a: true
+        default: false
+        }
+      }
+    return isPlain ? text : "'" + text.replacing("'", with: "'\\''") + "'"
+  }
+
   /// Whether a character neither drives a terminal nor hides or turns around what stands beside it.
   static func isPlain(_ scalar: Unicode.Scalar) -> Bool {
     switch scalar.properties.generalCategory {

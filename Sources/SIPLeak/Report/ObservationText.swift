@@ -16,6 +16,7 @@ public enum ObservationText {
       "flows      \(Quantity.grouped(observation.sample.flows.count)) with a SIP port"
         + (observation.host.flowCount.map { " of \(Quantity.grouped($0))" } ?? ""),
     ]
+    if let namespace = observation.host.namespace { lines.append("netns      \(namespace)") }
     for ruleset in snapshot.rulesets {
       let rules = ruleset.tables.flatMap(\.chains).map(\.rules.count).reduce(0, +)
       lines.append(

@@ -9,8 +9,12 @@ public enum PlanText {
   ///   - plan: The plan.
   ///   - command: The command that would apply it.
   ///   - isApplying: Whether applying was asked for, and nothing could be done.
+  ///   - host: The host it was made for; commands name its namespace.
   /// - Returns: The text for standard output.
-  public static func text(_ plan: BlockPlan, command: String, isApplying: Bool = false) -> String {
+  public static func text(
+    _ plan: BlockPlan, command: String, isApplying: Bool = false, host: HostIdentity? = nil
+  ) -> String {
+    let option = EscapedText.terminal(host?.option ?? "")
     var lines = [summary(plan, isApplying: isApplying), ""]
     let width =
       (plan.entries.map(\.address) + plan.omissions.map(\.address))
@@ -21,7 +25,9 @@ public enum PlanText {
         "  \(entry.address.description.padded(width))   \(entry.transport)/\(entry.port)  \(notes)")
     }
     for omission in plan.omissions {
-      let hint = omission.isOnRequest ? " (only when named: sipleak block \(omission.address))" : ""
+      let hint =
+        omission.isOnRequest
+        ? " (only when named: sipleak block \(omission.address)\(option))" : ""
       lines.append(
         "  \(omission.address.description.padded(width))   not blocked: "
           + "\(EscapedText.terminal(omission.why))\(hint)")
@@ -43,7 +49,7 @@ public enum PlanText {
     }
     let names = Set(plan.entries.map(\.address)).sorted().map(\.description)
     if !names.isEmpty {
-      lines.append("Undo: sipleak unblock \(names.joined(separator: " "))")
+      lines.append("Undo: sipleak unblock \(names.joined(separator: " "))\(option)")
     }
     lines.append("Apply: \(command)")
     return joined(lines)
