@@ -82,8 +82,10 @@ struct TuplePorts {
 
 extension NetlinkRequest {
   /// Starts a ctnetlink request with its `nfgenmsg`.
-  static func conntrack(_ type: UInt16, family: AddressFamily?) -> NetlinkRequest {
-    var request = NetlinkRequest(type: type)
+  static func conntrack(
+    _ type: UInt16, family: AddressFamily?, flags: UInt16 = 0
+  ) -> NetlinkRequest {
+    var request = NetlinkRequest(type: type, flags: flags)
     request.append(family?.rawNumber ?? 0)
     request.append(UInt8(0))
     request.append(UInt16(0))

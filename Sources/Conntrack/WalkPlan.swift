@@ -109,8 +109,9 @@ struct WalkPlan: Sendable, Hashable {
     _ query: FlowQuery, _ wanted: FlowDump.Strategy? = nil, release: KernelRelease?,
     entries: UInt32?, buckets: UInt32?
   ) {
-    let transports = query.transports.filter(\.hasPorts).sorted { $0.rawValue < $1.rawValue }
-    guard !transports.isEmpty, !query.ports.isEmpty, !query.places.isEmpty else {
+    let transports = query.transports.filter { $0.hasPorts && !query.ports(of: $0).isEmpty }
+      .sorted { $0.rawValue < $1.rawValue }
+    guard !transports.isEmpty, !query.places.isEmpty else {
       self.init(strategy: .everything, filters: [])
       return
     }
@@ -120,7 +121,8 @@ struct WalkPlan: Sendable, Hashable {
         WalkPlan(strategy: .transports, filters: transports.map { KernelFilter(transport: $0) }))
       let looksAtReplies = !query.places.isDisjoint(with: [.replySource, .replyDestination])
       // A walk a port is never cheaper for a hundred of them.
-      if release.filtersReplyTuples || !looksAtReplies, query.ports.count <= 100 {
+      let ports = transports.map { query.ports(of: $0).count }.reduce(0, +)
+      if release.filtersReplyTuples || !looksAtReplies, ports <= 100 {
         plans.append(
           WalkPlan(
             strategy: .portPlaces, filters: transports.flatMap { Self.portPlaces($0, query) }))
@@ -141,7 +143,7 @@ struct WalkPlan: Sendable, Hashable {
     guard transport == .udp || transport == .tcp else {
       return [KernelFilter(transport: transport)]
     }
-    return query.ports.sorted().flatMap { port in
+    return query.ports(of: transport).sorted().flatMap { port in
       FlowQuery.PortPlace.allCases.filter(query.places.contains).map {
         KernelFilter(transport: transport, place: $0, port: port)
       }

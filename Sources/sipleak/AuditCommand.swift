@@ -20,12 +20,15 @@ struct AuditCommand: AsyncParsableCommand {
   @Flag(name: .shortAndLong, help: "Print nothing when clean, and not what is not seen.")
   var quiet = false
 
-  @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said.")
+  @Flag(
+    name: .shortAndLong,
+    help: "Show how the flow table was read, and what the kernel and the tools said.")
   var verbose = false
 
   func run() async throws {
     try await Console.reading(isVerbose: verbose) {
       let observation = try await source.observation(sip)
+      if verbose { Console.note(ReadingText.lines(observation)) }
       let audit = Audit(observation, policy: trust.policy)
       let isSilent = quiet && audit.isClean
       switch format {

@@ -73,6 +73,7 @@ struct BlockCommand: AsyncParsableCommand {
   func run() async throws {
     try await Console.changing(isVerbose: verbose) {
       let observation = try await source.observation(sip)
+      if verbose { Console.note(ReadingText.lines(observation)) }
       let policy = trust.policy
       let audit = Audit(observation, policy: policy)
       let request = BlockRequest(named: addresses, place: place, seconds: UInt32(seconds))

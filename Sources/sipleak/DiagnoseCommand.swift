@@ -20,12 +20,15 @@ struct DiagnoseCommand: AsyncParsableCommand {
   @Flag(help: "Print counts to the last digit.")
   var exact = false
 
-  @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said.")
+  @Flag(
+    name: .shortAndLong,
+    help: "Show how the flow table was read, and what the kernel and the tools said.")
   var verbose = false
 
   func run() async throws {
     try await Console.reading(isVerbose: verbose) {
       let observation = try await source.observation(sip)
+      if verbose { Console.note(ReadingText.lines(observation)) }
       let audit = Audit(observation, policy: trust.policy)
       switch format {
       case .json: Console.print(try AuditJSON(audit, of: observation).line())

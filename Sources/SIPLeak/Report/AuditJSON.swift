@@ -29,7 +29,7 @@ public struct AuditJSON: Encodable, Sendable {
   enum Key: String, CodingKey {
     case schema, version, time, host, complete, problems, flows, sipFlows = "sip_flows", sample
     case findings, blindSpots = "blind_spots", stateRules = "state_rules"
-    case blocks
+    case blocks, reading
   }
 
   /// Writes the document.
@@ -49,6 +49,7 @@ public struct AuditJSON: Encodable, Sendable {
     try object.encode(audit.blindSpots, forKey: .blindSpots)
     try object.encode(audit.blocks.map(BlockJSON.init), forKey: .blocks)
     try object.encode(audit.stateRules.map(RuleJSON.init), forKey: .stateRules)
+    try object.encode(observation.sample.reading.map(ReadingJSON.init), forKey: .reading)
   }
 }
 

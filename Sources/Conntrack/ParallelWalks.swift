@@ -1,0 +1,176 @@
+import Addressing
+import Glibc
+import Netlink
+import Synchronization
+
+/// The walks that answer one query, made on several threads, and the flows they found.
+///
+/// A walk runs in the kernel under a lock of ctnetlink until its first buffer is full (facts I9), so
+/// walks that find little stand in line; those that find more run side by side, of one family too.
+final class ParallelWalks: Sendable {
+  private struct Walk: Sendable {
+    var family: AddressFamily
+    var filter: KernelFilter
+  }
+
+  private struct State: Sendable {
+    var waiting: [Walk] = []
+    var found = FoundFlows()
+    var families: [AddressFamily: FlowReading.Family] = [:]
+    var isInterrupted = false
+    var failure: NetlinkError?
+  }
+
+  private let query: CompiledQuery
+  private let namespace: NetworkNamespace
+  private let families: [AddressFamily]
+  private let state: Mutex<State>
+  private let threads: Int
+
+  init(
+    _ query: FlowQuery, _ plan: WalkPlan, families: [AddressFamily],
+    in namespace: NetworkNamespace
+  ) {
+    self.query = CompiledQuery(query)
+    self.namespace = namespace
+    self.families = families
+    var state = State()
+    // The families take turns: two threads begin with one each.
+    for filter in plan.filters {
+      for family in families { state.waiting.append(Walk(family: family, filter: filter)) }
+    }
+    for family in families {
+      state.families[family] = FlowReading.Family(family: family, strategy: plan.strategy)
+    }
+    let processors = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+    threads = min(processors, state.waiting.count)
+    self.state = Mutex(state)
+  }
+
+  /// Makes all walks and waits for them.
+  func carryOut() throws(NetlinkError) -> FlowDump {
+    let start = ContinuousClock.now
+    work(with: threads)
+    return try state.withLock { (state) throws(NetlinkError) in
+      if let failure = state.failure { throw failure }
+      var dump = FlowDump(flows: state.found.flows)
+      state.found = FoundFlows()
+      dump.reading.threads = threads
+      dump.reading.seconds = Self.seconds(since: start)
+      dump.reading.families = families.compactMap { state.families[$0] }
+      dump.walked = dump.reading.families.map(\.walked).reduce(0, +)
+      let malformed = dump.reading.families.map(\.malformed).reduce(0, +)
+      if malformed > 0 {
+        dump.reasons.append("\(malformed) entries of the table could not be decoded")
+      }
+      if state.isInterrupted {
+        dump.reasons.append("the kernel says that the table changed while it was read")
+      }
+      dump.isComplete = dump.reasons.isEmpty
+      return dump
+    }
+  }
+
+  /// Works on this thread and on others beside it.
+  private func work(with threads: Int) {
+    guard threads > 1 else { return work() }
+    do throws(NetlinkError) {
+      let other = try NamespaceThread.start(in: .current) { self.work() }
+      work(with: threads - 1)
+      try other.join()
+    } catch {
+      // No thread to be had: the walks are made all the same, one after another.
+      work()
+    }
+  }
+
+  /// Makes walks as long as there are any to make.
+  private func work() {
+    while let walk = state.withLock({ Self.next(&$0) }) {
+      do throws(NetlinkError) {
+        try make(walk)
+      } catch {
+        state.withLock { Self.note(error, of: walk, in: &$0) }
+      }
+    }
+  }
+
+  private static func next(_ state: inout State) -> Walk? {
+    guard state.failure == nil, !state.waiting.isEmpty else { return nil }
+    return state.waiting.removeFirst()
+  }
+
+  private static func note(_ error: NetlinkError, of walk: Walk, in state: inout State) {
+    guard FlowTable.isFilterRefused(error), walk.filter != .none else {
+      state.failure = state.failure ?? error
+      return
+    }
+    // An unknown filter is refused before any entry (facts I8). The family's other walks would be too.
+    guard state.families[walk.family]?.isFallback == false else { return }
+    state.families[walk.family]?.isFallback = true
+    state.families[walk.family]?.strategy = .everything
+    state.waiting.removeAll { $0.family == walk.family }
+    state.waiting.append(Walk(family: walk.family, filter: .none))
+  }
+
+  private func make(_ walk: Walk) throws(NetlinkError) {
+    let start = ContinuousClock.now
+    var socket = try NetlinkSocket.open(.netfilter, in: namespace)
+    var request = NetlinkRequest.conntrack(ConntrackMessage.getFlow, family: walk.family)
+    walk.filter.append(to: &request)
+    var walked: UInt64 = 0
+    var malformed: UInt64 = 0
+    let dump = try socket.dump(request, operation: "read the conntrack table") { message, payload in
+      guard message.type == ConntrackMessage.newFlow else { return true }
+      walked += 1
+      do {
+        guard query.matches(try FlowMessage.ports(payload)) else { return true }
+        let flow = try FlowMessage.flow(payload)
+        guard flow.family == walk.family else { return true }
+        state.withLock { state in
+          if state.found.insert(flow) { state.families[walk.family]?.flows += 1 }
+        }
+      } catch {
+        malformed += 1
+      }
+      return true
+    }
+    state.withLock { state in
+      if dump.isInterrupted { state.isInterrupted = true }
+      state.families[walk.family]?.walks += 1
+      state.families[walk.family]?.walked += walked
+      state.families[walk.family]?.malformed += malformed
+      state.families[walk.family]?.seconds += Self.seconds(since: start)
+    }
+  }
+
+  private static func seconds(since start: ContinuousClock.Instant) -> Double {
+    let duration = start.duration(to: .now).components
+    return Double(duration.seconds) + Double(duration.attoseconds) / 1e18
+  }
+}
+
+/// Flows, each once.
+///
+/// An entry can come twice: by two walks, or because a resize moved it while it was read (facts I11).
+struct FoundFlows: Sendable {
+  private(set) var flows: [Flow] = []
+  /// Where the first flow with an id stands.
+  private var firstByID: [UInt32: UInt32] = [:]
+  /// The id is a 32-bit hash: two flows of a large table can share one.
+  private var sharers: Set<FlowKey> = []
+
+  /// Keeps a flow unless it is there.
+  ///
+  /// - Returns: Whether it is new.
+  mutating func insert(_ flow: Flow) -> Bool {
+    if let first = firstByID[flow.id] {
+      guard flows[Int(first)].key != flow.key, sharers.insert(flow.key).inserted
+      else { return false }
+    } else {
+      firstByID[flow.id] = UInt32(flows.count)
+    }
+    flows.append(flow)
+    return true
+  }
+}
