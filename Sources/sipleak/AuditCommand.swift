@@ -33,9 +33,9 @@ struct AuditCommand: AsyncParsableCommand {
       let isSilent = quiet && audit.isClean
       switch format {
       case .json where isSilent: break
-      case .json: Console.print(try AuditJSON(audit, of: observation).line())
+      case .json: try AuditJSON(audit, of: observation).write(to: Console.print)
       case .text:
-        Console.print(AuditLines.text(audit, of: observation, isQuiet: quiet))
+        AuditLines.write(audit, of: observation, isQuiet: quiet, to: Console.print)
         for problem in audit.problems {
           Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
         }

@@ -31,7 +31,7 @@ struct DiagnoseCommand: AsyncParsableCommand {
       if verbose { Console.note(ReadingText.lines(observation)) }
       let audit = Audit(observation, policy: trust.policy)
       switch format {
-      case .json: Console.print(try AuditJSON(audit, of: observation).line())
+      case .json: try AuditJSON(audit, of: observation).write(to: Console.print)
       case .text:
         let text = DiagnosisText(audit, of: observation, style: Console.style, isExact: exact)
         Console.print(text.text())

@@ -68,7 +68,8 @@ public struct Audit: Sendable {
     findings += unfiltered.values
     findings += judge.unfilteredFindings(besides: findings)
     // Flow order is the kernel's hash order; an answer that can be compared needs one of its own.
-    self.findings = findings.sorted(by: Self.precedes)
+    findings.sortMovingOnce(by: Self.precedes)
+    self.findings = findings
     sipFlowCount = seen
     blocks = StandingBlock.all(of: observation, policy: policy)
     stateRules = judge.stateRules

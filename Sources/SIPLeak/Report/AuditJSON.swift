@@ -12,8 +12,10 @@ public struct AuditJSON: Encodable, Sendable {
   /// The schema's version: it grows when a key changes its meaning or goes.
   public static let version = 1
 
-  private let audit: Audit
+  let audit: Audit
   private let observation: Observation
+  /// Whether the findings are written by themselves, so that they never stand in memory together.
+  var leavesFindingsOut = false
 
   /// Makes the document of an audit.
   public init(_ audit: Audit, of observation: Observation) {
@@ -45,7 +47,8 @@ public struct AuditJSON: Encodable, Sendable {
     try object.encode(audit.sipFlowCount, forKey: .sipFlows)
     try object.encode(
       observation.earlier.map { observation.sample.time - $0.time }, forKey: .sample)
-    try object.encode(audit.findings.map(FindingJSON.init), forKey: .findings)
+    let findings = leavesFindingsOut ? [] : audit.findings
+    try object.encode(findings.map(FindingJSON.init), forKey: .findings)
     try object.encode(audit.blindSpots, forKey: .blindSpots)
     try object.encode(audit.blocks.map(BlockJSON.init), forKey: .blocks)
     try object.encode(audit.stateRules.map(RuleJSON.init), forKey: .stateRules)
