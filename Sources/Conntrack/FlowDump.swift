@@ -19,12 +19,12 @@ public struct FlowDump: Sendable, Hashable, Codable {
   /// Why it isn't complete, a sentence each.
   public var reasons: [String]
   /// How it was read: what a person who doubts the answer, or its speed, wants to see.
-  public var reading: FlowReading
+  public var reading: FlowDump.Account
 
   /// Makes a dump of its parts.
   public init(
     flows: [Flow], walked: UInt64 = 0, isComplete: Bool = true, reasons: [String] = [],
-    reading: FlowReading = FlowReading()
+    reading: FlowDump.Account = FlowDump.Account()
   ) {
     self.flows = flows
     self.walked = walked

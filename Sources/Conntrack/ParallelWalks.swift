@@ -16,7 +16,7 @@ final class ParallelWalks: Sendable {
   private struct State: Sendable {
     var waiting: [Walk] = []
     var found = FoundFlows()
-    var families: [AddressFamily: FlowReading.Family] = [:]
+    var families: [AddressFamily: FlowDump.Account.Family] = [:]
     var isInterrupted = false
     var failure: NetlinkError?
   }
@@ -40,7 +40,7 @@ final class ParallelWalks: Sendable {
       for family in families { state.waiting.append(Walk(family: family, filter: filter)) }
     }
     for family in families {
-      state.families[family] = FlowReading.Family(family: family, strategy: plan.strategy)
+      state.families[family] = FlowDump.Account.Family(family: family, strategy: plan.strategy)
     }
     let processors = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     threads = min(processors, state.waiting.count)

@@ -67,6 +67,64 @@ struct QueryTests {
   }
 }
 
+@Suite("A query with other ports for one transport")
+struct PortsByTransportTests {
+  @Test("asks each transport for its own, in the kernel and again")
+  func ports() {
+    var query = FlowQuery(
+      transports: [.udp, .tcp], ports: [5060, 5061], places: FlowQuery.deliveredSide)
+    query.portsByTransport = [.udp: [5060], .tcp: [5061]]
+    for (flow, isWanted) in [
+      (entry(.udp, 24376, 5060, 5060, 24376), true), (entry(.tcp, 24376, 5061, 5061, 24376), true),
+      (entry(.udp, 24376, 5061, 5061, 24376), false),
+      (entry(.tcp, 5060, 24376, 24376, 5060), false),
+    ] {
+      #expect(query.matches(flow) == isWanted)
+      #expect(CompiledQuery(query).matches(flow.ports) == isWanted)
+    }
+    let plan = WalkPlan(
+      query, .portPlaces, release: KernelRelease(6, 1), entries: 1_000_000, buckets: 262_144)
+    #expect(
+      Set(plan.filters)
+        == Set([
+          KernelFilter(transport: .udp, place: .originalSource, port: 5060),
+          KernelFilter(transport: .udp, place: .replySource, port: 5060),
+          KernelFilter(transport: .tcp, place: .originalSource, port: 5061),
+          KernelFilter(transport: .tcp, place: .replySource, port: 5061),
+        ]))
+    query.portsByTransport[.tcp] = []
+    #expect(!CompiledQuery(query).matches(entry(.tcp, 24376, 5061, 5061, 24376).ports))
+    let udp = WalkPlan(
+      query, .transports, release: KernelRelease(6, 1), entries: 1, buckets: 262_144)
+    #expect(udp.filters == [KernelFilter(transport: .udp)])
+  }
+}
+
+@Suite("Flows found by several walks")
+struct FoundFlowsTests {
+  @Test("are kept once each, though two share an id")
+  func doubles() {
+    var found = FoundFlows()
+    let flows = (0..<4).map { entry(.udp, 24376 + $0, 5060, 5060, 24376 + $0) }
+    #expect(flows.allSatisfy { $0.id == 1 })
+    for isNew in [true, false] {
+      for flow in flows {
+        let wasNew = found.insert(flow)
+        #expect(wasNew == isNew)
+      }
+    }
+    #expect(found.flows == flows)
+    var other = flows[0]
+    other.zone = 5
+    let ofOtherZone = found.insert(other)
+    other.id = 2
+    let ofOtherID = found.insert(other)
+    let again = found.insert(other)
+    #expect((ofOtherZone, ofOtherID, again) == (true, true, false))
+    #expect(found.flows.count == 6)
+  }
+}
+
 @Suite("A kernel release")
 struct KernelReleaseTests {
   @Test(

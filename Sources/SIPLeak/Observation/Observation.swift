@@ -50,7 +50,7 @@ public struct Observation: Sendable {
     /// The firewall, with its counters.
     public var firewall: FirewallReading
     /// How the flow table was read; `nil` where it is not known.
-    public var reading: FlowReading?
+    public var reading: FlowDump.Account?
 
     /// The times a host can have: 1970 to 9999.
     static let times: Range<Double> = 0..<253_402_300_800
@@ -60,7 +60,7 @@ public struct Observation: Sendable {
 
     /// Makes a sample.
     public init(
-      time: Double, flows: [Flow], firewall: FirewallReading, reading: FlowReading? = nil
+      time: Double, flows: [Flow], firewall: FirewallReading, reading: FlowDump.Account? = nil
     ) {
       self.time = time
       self.flows = flows

@@ -31,7 +31,7 @@ public enum ObservationFiles {
     var time: Double
     var flowCount: Int
     /// How the flow table was read; folders that older versions wrote don't say.
-    var reading: FlowReading?
+    var reading: FlowDump.Account?
     /// The firewall's files with their sizes in bytes: a save cut within its first comment would
     /// else read as an empty firewall.
     var files: [String: Int]

@@ -2,14 +2,14 @@ import Conntrack
 
 /// How the flow table was read, in the document of an audit.
 struct ReadingJSON: Encodable {
-  let reading: FlowReading
+  let reading: FlowDump.Account
 
-  init(_ reading: FlowReading) { self.reading = reading }
+  init(_ reading: FlowDump.Account) { self.reading = reading }
 
   enum Key: String, CodingKey { case entries, buckets, threads, readings, seconds, families }
 
   struct Family: Encodable {
-    let family: FlowReading.Family
+    let family: FlowDump.Account.Family
 
     enum Key: String, CodingKey {
       case family, strategy, fallback, walks, walked, malformed, flows, seconds

@@ -11,7 +11,7 @@ public enum ReadingText {
     [observation.earlier, observation.sample].compactMap { $0?.reading }.flatMap(lines)
   }
 
-  private static func lines(_ reading: FlowReading) -> [String] {
+  private static func lines(_ reading: FlowDump.Account) -> [String] {
     func number(_ value: UInt32?) -> String { value.map { Quantity.grouped(Int($0)) } ?? "unknown" }
     var table =
       "flow table: \(number(reading.entries)) entries, \(number(reading.buckets)) buckets, read in "
@@ -29,7 +29,7 @@ public enum ReadingText {
       }
   }
 
-  private static func words(_ family: FlowReading.Family) -> String {
+  private static func words(_ family: FlowDump.Account.Family) -> String {
     switch family.strategy {
     case .portPlaces: "asked by port and direction"
     case .transports: "asked by transport"
