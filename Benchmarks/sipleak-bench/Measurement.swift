@@ -65,6 +65,8 @@ struct Stopwatch {
   /// - Parameters:
   ///   - command: The program and its arguments.
   ///   - output: Where its standard output goes.
+  /// - Returns: What it took.
+  /// - Throws: If it can't be run, or failed.
   func measure(_ command: [String], output: String = "/dev/null") async throws -> Measurement {
     let file = "/run/sipleak-bench.measure"
     let result = try await host.run([floor, "measure", file, output] + command)

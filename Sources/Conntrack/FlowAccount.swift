@@ -33,6 +33,8 @@ extension FlowDump {
     public var entries: UInt32?
     /// Buckets of the table, which all namespaces share, if it could be read.
     public var buckets: UInt32?
+    /// Whether one walk read both families, so that its time counts once.
+    public var isTogether = false
     /// How many threads walked.
     public var threads = 0
     /// How often the table was read: more than once if its size changed meanwhile.

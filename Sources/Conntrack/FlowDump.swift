@@ -2,7 +2,7 @@
 public struct FlowDump: Sendable, Hashable, Codable {
   /// How the kernel was asked.
   public enum Strategy: String, Sendable, Hashable, Codable {
-    /// One walk a family that gives every entry.
+    /// One walk that gives every entry, of both families if both are asked for.
     case everything
     /// One walk a family and transport.
     case transports

@@ -9,7 +9,8 @@ import Synchronization
 /// walks that find little stand in line; those that find more run side by side, of one family too.
 final class ParallelWalks: Sendable {
   private struct Walk: Sendable {
-    var family: AddressFamily
+    /// The families it asks for; without a filter the kernel gives both in one walk.
+    var families: [AddressFamily]
     var filter: KernelFilter
   }
 
@@ -26,6 +27,7 @@ final class ParallelWalks: Sendable {
   private let families: [AddressFamily]
   private let state: Mutex<State>
   private let threads: Int
+  private let isTogether: Bool
 
   init(
     _ query: FlowQuery, _ plan: WalkPlan, families: [AddressFamily],
@@ -35,9 +37,16 @@ final class ParallelWalks: Sendable {
     self.namespace = namespace
     self.families = families
     var state = State()
-    // The families take turns: two threads begin with one each.
+    isTogether = plan.strategy == .everything && families.count > 1
     for filter in plan.filters {
-      for family in families { state.waiting.append(Walk(family: family, filter: filter)) }
+      if isTogether {
+        state.waiting.append(Walk(families: families, filter: filter))
+      } else {
+        // The families take turns: two threads begin with one each.
+        for family in families {
+          state.waiting.append(Walk(families: [family], filter: filter))
+        }
+      }
     }
     for family in families {
       state.families[family] = FlowDump.Account.Family(family: family, strategy: plan.strategy)
@@ -56,6 +65,7 @@ final class ParallelWalks: Sendable {
       var dump = FlowDump(flows: state.found.flows)
       state.found = FoundFlows()
       dump.reading.threads = threads
+      dump.reading.isTogether = isTogether
       dump.reading.seconds = Self.seconds(since: start)
       dump.reading.families = families.compactMap { state.families[$0] }
       dump.walked = dump.reading.families.map(\.walked).reduce(0, +)
@@ -106,29 +116,32 @@ final class ParallelWalks: Sendable {
       return
     }
     // An unknown filter is refused before any entry (facts I8). The family's other walks would be too.
-    guard state.families[walk.family]?.isFallback == false else { return }
-    state.families[walk.family]?.isFallback = true
-    state.families[walk.family]?.strategy = .everything
-    state.waiting.removeAll { $0.family == walk.family }
-    state.waiting.append(Walk(family: walk.family, filter: .none))
+    for family in walk.families where state.families[family]?.isFallback == false {
+      state.families[family]?.isFallback = true
+      state.families[family]?.strategy = .everything
+      state.waiting.removeAll { $0.families == [family] }
+      state.waiting.append(Walk(families: [family], filter: .none))
+    }
   }
 
   private func make(_ walk: Walk) throws(NetlinkError) {
     let start = ContinuousClock.now
     var socket = try NetlinkSocket.open(.netfilter, in: namespace)
-    var request = NetlinkRequest.conntrack(ConntrackMessage.getFlow, family: walk.family)
+    let only = walk.families.count == 1 ? walk.families.first : nil
+    var request = NetlinkRequest.conntrack(ConntrackMessage.getFlow, family: only)
     walk.filter.append(to: &request)
-    var walked: UInt64 = 0
+    var walked = [UInt64](repeating: 0, count: AddressFamily.allCases.count)
     var malformed: UInt64 = 0
     let dump = try socket.dump(request, operation: "read the conntrack table") { message, payload in
       guard message.type == ConntrackMessage.newFlow else { return true }
-      walked += 1
+      // nfgenmsg begins with the entry's family.
+      walked[payload.number(UInt8.self, at: 0) == AddressFamily.ipv6.rawNumber ? 1 : 0] += 1
       do {
         guard query.matches(try FlowMessage.ports(payload)) else { return true }
         let flow = try FlowMessage.flow(payload)
-        guard flow.family == walk.family else { return true }
+        guard walk.families.contains(flow.family) else { return true }
         state.withLock { state in
-          if state.found.insert(flow) { state.families[walk.family]?.flows += 1 }
+          if state.found.insert(flow) { state.families[flow.family]?.flows += 1 }
         }
       } catch {
         malformed += 1
@@ -137,10 +150,12 @@ final class ParallelWalks: Sendable {
     }
     state.withLock { state in
       if dump.isInterrupted { state.isInterrupted = true }
-      state.families[walk.family]?.walks += 1
-      state.families[walk.family]?.walked += walked
-      state.families[walk.family]?.malformed += malformed
-      state.families[walk.family]?.seconds += Self.seconds(since: start)
+      for family in walk.families {
+        state.families[family]?.walks += 1
+        state.families[family]?.walked += walked[family == .ipv6 ? 1 : 0]
+        state.families[family]?.seconds += Self.seconds(since: start)
+      }
+      if let first = walk.families.first { state.families[first]?.malformed += malformed }
     }
   }
 

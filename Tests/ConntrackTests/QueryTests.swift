@@ -181,15 +181,25 @@ struct WalkPlanTests {
         .strategy == .portPlaces)
   }
 
-  @Test("walks a small table once and a large one by port")
-  func cost() {
-    let small = WalkPlan(FlowQuery(), release: modern, entries: 5000, buckets: 262144)
-    #expect(small.filters == [KernelFilter(transport: .udp)])
-    let large = WalkPlan(FlowQuery(), release: modern, entries: million, buckets: million)
-    #expect(large.strategy == .portPlaces)
-    #expect(large.filters.count == 4)
-    let both = FlowQuery(transports: [.udp, .tcp])
-    #expect(WalkPlan(both, release: modern, entries: 10, buckets: 262144).filters.count == 1)
+  @Test(
+    "takes what costs least: a small table whole, a large one by port and direction",
+    arguments: [
+      (10, 1_048_576, FlowDump.Strategy.everything), (5000, 262_144, .everything),
+      (5000, 65_536, .transports), (100_000, 262_144, .portPlaces),
+      (1_000_000, 1_048_576, .portPlaces), (250_000, 65_536, .portPlaces),
+    ] as [(UInt32, UInt32, FlowDump.Strategy)])
+  func cost(entries: UInt32, buckets: UInt32, strategy: FlowDump.Strategy) {
+    let query = FlowQuery(places: FlowQuery.deliveredSide)
+    let plan = WalkPlan(query, release: modern, entries: entries, buckets: buckets)
+    #expect(plan.strategy == strategy)
+    #expect(plan.filters.count == (strategy == .portPlaces ? 2 : 1))
+  }
+
+  @Test("makes one walk for one place")
+  func onePlace() {
+    let plan = WalkPlan(
+      FlowQuery(places: [.replySource]), release: modern, entries: million, buckets: million)
+    #expect(plan.filters == [KernelFilter(transport: .udp, place: .replySource, port: 5060)])
   }
 
   @Test("covers every place, port and transport, and those without port filters wholly")

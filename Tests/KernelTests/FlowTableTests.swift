@@ -84,6 +84,7 @@ extension Kernel {
           #expect(dump.reading.families.map(\.family) == AddressFamily.allCases)
           #expect(
             dump.reading.families.allSatisfy { $0.walks == (strategy == .portPlaces ? 2 : 1) })
+          #expect(dump.reading.isTogether == (strategy == .everything))
           #expect(dump.reading.families.map(\.flows).reduce(0, +) == expected.count)
           #expect(dump.reading.families.allSatisfy { !$0.isFallback && $0.malformed == 0 })
           var streamed: [Flow] = []

@@ -6,7 +6,9 @@ struct ReadingJSON: Encodable {
 
   init(_ reading: FlowDump.Account) { self.reading = reading }
 
-  enum Key: String, CodingKey { case entries, buckets, threads, readings, seconds, families }
+  enum Key: String, CodingKey {
+    case entries, buckets, threads, together, readings, seconds, families
+  }
 
   struct Family: Encodable {
     let family: FlowDump.Account.Family
@@ -41,6 +43,7 @@ struct ReadingJSON: Encodable {
     try object.encode(reading.entries, forKey: .entries)
     try object.encode(reading.buckets, forKey: .buckets)
     try object.encode(reading.threads, forKey: .threads)
+    try object.encode(reading.isTogether, forKey: .together)
     try object.encode(reading.readings, forKey: .readings)
     try object.encode(reading.seconds, forKey: .seconds)
     try object.encode(reading.families.map(Family.init), forKey: .families)

@@ -20,6 +20,7 @@ public enum ReadingText {
       table +=
         ", for the \(reading.readings == 2 ? "second" : "third") time: it was resized meanwhile"
     }
+    if reading.isTogether { table += ", both families in one walk" }
     return [table]
       + reading.families.map { family in
         "\(family.family.rawValue): \(words(family)), \(counted(family.walks, "walk")) of "
