@@ -11,7 +11,7 @@ DESTDIR ?=
 PACKAGES = iptables ipset nftables conntrack iproute2 util-linux mount procps \
   libmnl-dev libnetfilter-conntrack-dev pkg-config ca-certificates git
 
-.PHONY: all setup build demo test lint fuzz kernel-fuzz man release install clean
+.PHONY: all setup build demo test bench lint fuzz kernel-fuzz man release install clean
 
 all: build
 
@@ -38,8 +38,19 @@ kernel-fuzz: setup
 	SIPLEAK_KERNEL_FUZZ_SECONDS=$(SECONDS) SIPLEAK_KERNEL_FUZZ_SEED=$(SEED) \
 	  $(SWIFT) test --filter KernelTests.Kernel/RulesetWalk/ $(SWIFT_TEST_FLAGS)
 
+# What sipleak takes beside its peers, in private namespaces: make bench ENTRIES=1000000 ROUNDS=5
+ENTRIES ?= 1000000
+ROUNDS ?= 5
+
+bench: setup
+	@for product in sipleak-floor sipleak-bench sipleak; do \
+	  $(SWIFT) build -c release --static-swift-stdlib --product $$product || exit 1; \
+	done
+	@"$$($(SWIFT) build -c release --static-swift-stdlib --show-bin-path)/sipleak-bench" \
+	  --entries $(ENTRIES) --rounds $(ROUNDS)
+
 lint:
-	$(SWIFT) format lint --strict -r Sources Tests Package.swift Fuzz/Sources Fuzz/Package.swift
+	$(SWIFT) format lint --strict -r Sources Tests Benchmarks Package.swift Fuzz/Sources Fuzz/Package.swift
 
 fuzz: setup
 	@SWIFT="$(SWIFT)" Fuzz/run $(TARGET) $(SECONDS)

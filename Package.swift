@@ -67,6 +67,16 @@ let package = Package(
       name: "sipleak-lab", dependencies: ["Lab", "Addressing", argumentParser],
       swiftSettings: house),
 
+    // `make bench`: what the peers take for the same answers, and the same walks in C.
+    .executableTarget(
+      name: "sipleak-floor", path: "Benchmarks/sipleak-floor",
+      linkerSettings: [.linkedLibrary("mnl")]),
+    .executableTarget(
+      name: "sipleak-bench",
+      dependencies: [
+        "Lab", "Addressing", "Conntrack", "Netlink", systemPackage, argumentParser,
+      ], path: "Benchmarks/sipleak-bench", swiftSettings: house),
+
     // Shared by the tests.
     .target(
       name: "TestSupport", dependencies: ["Addressing", "Firewall"], path: "Tests/TestSupport",

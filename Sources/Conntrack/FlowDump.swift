@@ -2,7 +2,7 @@
 public struct FlowDump: Sendable, Hashable, Codable {
   /// How the kernel was asked.
   public enum Strategy: String, Sendable, Hashable, Codable {
-    /// One walk a family that gives every entry.
+    /// One walk that gives every entry, of both families if both are asked for.
     case everything
     /// One walk a family and transport.
     case transports
@@ -18,19 +18,25 @@ public struct FlowDump: Sendable, Hashable, Codable {
   public var isComplete: Bool
   /// Why it isn't complete, a sentence each.
   public var reasons: [String]
-  /// How the kernel was asked.
-  public var strategy: Strategy
+  /// How it was read: what a person who doubts the answer, or its speed, wants to see.
+  public var reading: FlowDump.Account
 
   /// Makes a dump of its parts.
   public init(
     flows: [Flow], walked: UInt64 = 0, isComplete: Bool = true, reasons: [String] = [],
-    strategy: Strategy = .everything
+    reading: FlowDump.Account = FlowDump.Account()
   ) {
     self.flows = flows
     self.walked = walked
     self.isComplete = isComplete
     self.reasons = reasons
-    self.strategy = strategy
+    self.reading = reading
+  }
+
+  /// How the kernel was asked; where the families differ, the strategy that asks for more.
+  public var strategy: Strategy {
+    let taken = Set(reading.families.map(\.strategy))
+    return [.everything, .transports].first(where: taken.contains) ?? .portPlaces
   }
 }
 

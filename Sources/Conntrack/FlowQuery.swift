@@ -20,7 +20,9 @@ public struct FlowQuery: Sendable, Hashable, Codable {
 
   /// The two places that make a flow one of ours by its delivered side, whoever opened it.
   ///
-  /// Looking at these only halves the walks of a large table.
+  /// Looking at these only halves the walks of a large table, and loses nothing that reaches the port:
+  /// the other two places say where packets were addressed before translation, which a flow found by
+  /// its delivered side tells anyway (facts A5).
   public static let deliveredSide: Set<PortPlace> = [.originalSource, .replySource]
 
   /// The address families to look at.
@@ -29,6 +31,8 @@ public struct FlowQuery: Sendable, Hashable, Codable {
   public var transports: Set<IPProtocol>
   /// The ports, in host order.
   public var ports: Set<UInt16>
+  /// The ports of single transports, where they are others than ``ports``.
+  public var portsByTransport: [IPProtocol: Set<UInt16>] = [:]
   /// The places where a port counts: all four unless narrowed.
   public var places: Set<PortPlace>
 
@@ -43,11 +47,17 @@ public struct FlowQuery: Sendable, Hashable, Codable {
     self.places = places
   }
 
+  /// The ports that count for a transport.
+  public func ports(of transport: IPProtocol) -> Set<UInt16> {
+    portsByTransport[transport] ?? ports
+  }
+
   /// Whether a flow is one of those asked for.
   public func matches(_ flow: Flow) -> Bool {
     guard families.contains(flow.family), flow.original.transport.hasPorts,
       transports.contains(flow.original.transport)
     else { return false }
+    let ports = ports(of: flow.original.transport)
     return places.contains { place in
       switch place {
       case .originalSource: ports.contains(flow.original.sourcePort)
@@ -59,10 +69,11 @@ public struct FlowQuery: Sendable, Hashable, Codable {
   }
 }
 
-/// A query made ready for a million tests: one bit a port and place, one bit a transport.
+/// A query made ready for a million tests: one bit a port and place, for each transport.
 struct CompiledQuery: Sendable {
-  private var transports = [Bool](repeating: false, count: 256)
-  private var ports = [UInt8](repeating: 0, count: 65536)
+  /// Which table of ports a transport has; those not asked for have none.
+  private var tables = [Int8](repeating: -1, count: 256)
+  private var ports: [UInt8] = []
 
   private static let originalSource: UInt8 = 1
   private static let originalDestination: UInt8 = 2
@@ -70,9 +81,6 @@ struct CompiledQuery: Sendable {
   private static let replyDestination: UInt8 = 8
 
   init(_ query: FlowQuery) {
-    for transport in query.transports where transport.hasPorts {
-      transports[Int(transport.rawValue)] = true
-    }
     var bits: UInt8 = 0
     for place in query.places {
       switch place {
@@ -82,14 +90,21 @@ struct CompiledQuery: Sendable {
       case .replyDestination: bits |= Self.replyDestination
       }
     }
-    for port in query.ports { ports[Int(port)] = bits }
+    for transport in query.transports where transport.hasPorts {
+      tables[Int(transport.rawValue)] = Int8(ports.count >> 16)
+      let start = ports.count
+      ports += [UInt8](repeating: 0, count: 65536)
+      for port in query.ports(of: transport) { ports[start + Int(port)] = bits }
+    }
   }
 
   func matches(_ entry: FlowMessage.Ports) -> Bool {
-    guard transports[Int(entry.transport)] else { return false }
-    return ports[Int(entry.originalSource)] & Self.originalSource != 0
-      || ports[Int(entry.originalDestination)] & Self.originalDestination != 0
-      || ports[Int(entry.replySource)] & Self.replySource != 0
-      || ports[Int(entry.replyDestination)] & Self.replyDestination != 0
+    let table = tables[Int(entry.transport)]
+    guard table >= 0 else { return false }
+    let start = Int(table) << 16
+    return ports[start + Int(entry.originalSource)] & Self.originalSource != 0
+      || ports[start + Int(entry.originalDestination)] & Self.originalDestination != 0
+      || ports[start + Int(entry.replySource)] & Self.replySource != 0
+      || ports[start + Int(entry.replyDestination)] & Self.replyDestination != 0
   }
 }

@@ -12,7 +12,7 @@ public enum FlowTable {
 
   /// Reads the flows of a query.
   ///
-  /// Both families are walked at the same time, one on a thread of its own. The table's size is
+  /// Several walks are made at the same time, as far as there are processors. The table's size is
   /// compared before and after: a resize loses and doubles entries without a word from the kernel
   /// (facts I11), so the table is read again, up to three times. Works from Linux 4.9; from 5.8 on the
   /// kernel filters.
@@ -92,6 +92,7 @@ extension FlowTable {
     var attempt = 1
     while true {
       var dump = try read(size)
+      dump.reading.readings = attempt
       let after = try measure()
       guard let doubt = TableSize.doubt(before: size, after: after) else { return dump }
       guard doubt.isWorthAnotherTry, attempt < attempts else {
@@ -104,58 +105,21 @@ extension FlowTable {
     }
   }
 
-  private struct Part: Sendable {
-    var flows: [Flow] = []
-    var walk = FlowWalk()
-  }
-
   private static func readFamilies(
     _ query: FlowQuery, _ strategy: FlowDump.Strategy?, _ size: TableSize,
     in namespace: NetworkNamespace
   ) throws(ConntrackError) -> FlowDump {
-    let read: @Sendable (AddressFamily) -> Result<Part, ConntrackError> = { family in
-      var part = Part()
-      do throws(ConntrackError) {
-        part.walk = try walk(query, family: family, strategy, size, in: namespace) {
-          part.flows.append($0)
-          return true
-        }
-      } catch {
-        return .failure(error)
-      }
-      return .success(part)
+    let plan = WalkPlan(
+      query, strategy, release: size.release, entries: size.entries, buckets: size.buckets)
+    let families = AddressFamily.allCases.filter(query.families.contains)
+    do throws(NetlinkError) {
+      var dump = try ParallelWalks(query, plan, families: families, in: namespace).carryOut()
+      dump.reading.entries = size.entries
+      dump.reading.buckets = size.buckets
+      return dump
+    } catch {
+      throw explained(error)
     }
-    // ctnetlink holds a lock a family while it walks: a thread more than families gains nothing
-    // (facts I9).
-    let parts: [Result<Part, ConntrackError>]
-    switch (query.families.contains(.ipv4), query.families.contains(.ipv6)) {
-    case (true, true):
-      do throws(NetlinkError) {
-        let other = try NamespaceThread.start(in: .current) { read(.ipv6) }
-        let own = read(.ipv4)
-        parts = [own, try other.join()]
-      } catch {
-        throw ConntrackError(error)
-      }
-    case (true, false): parts = [read(.ipv4)]
-    case (false, true): parts = [read(.ipv6)]
-    case (false, false): parts = []
-    }
-    var dump = FlowDump(flows: [])
-    for part in parts {
-      let part = try part.get()
-      dump.flows.append(contentsOf: part.flows)
-      dump.walked += part.walk.walked
-      dump.strategy = part.walk.strategy
-      if part.walk.malformed > 0 {
-        dump.reasons.append("\(part.walk.malformed) entries of the table could not be decoded")
-      }
-      if part.walk.isInterrupted {
-        dump.reasons.append("the kernel says that the table changed while it was read")
-      }
-    }
-    dump.isComplete = dump.reasons.isEmpty
-    return dump
   }
 
   private static func walk(
@@ -167,17 +131,31 @@ extension FlowTable {
     var run = WalkRun(query: CompiledQuery(query))
     do throws(NetlinkError) {
       try run.carryOut(plan, family: family, in: namespace, body)
-    } catch  where WalkRun.isFilterRefused(error) && plan != .everything {
+    } catch  where isFilterRefused(error) && plan != .everything {
       // An unknown filter is refused before any entry (facts I8); the keys drop doubles anyway.
       do throws(NetlinkError) {
         try run.carryOut(.everything, family: family, in: namespace, body)
       } catch {
-        throw WalkRun.explained(error)
+        throw explained(error)
       }
     } catch {
-      throw WalkRun.explained(error)
+      throw explained(error)
     }
     return run.result
+  }
+
+  static func isFilterRefused(_ error: NetlinkError) -> Bool {
+    error.code == .refused && (error.errno == .invalidArgument || error.errno == .notSupported)
+  }
+
+  static func explained(_ error: NetlinkError) -> ConntrackError {
+    var result = ConntrackError(error)
+    // nfnetlink answers EINVAL for a subsystem it doesn't have.
+    if isFilterRefused(error) {
+      result.code = .unsupported
+      result.advice = "Load the kernel module nf_conntrack_netlink."
+    }
+    return result
   }
 }
 
@@ -227,19 +205,5 @@ private struct WalkRun {
       result.malformed += 1
       return true
     }
-  }
-
-  static func isFilterRefused(_ error: NetlinkError) -> Bool {
-    error.code == .refused && (error.errno == .invalidArgument || error.errno == .notSupported)
-  }
-
-  static func explained(_ error: NetlinkError) -> ConntrackError {
-    var result = ConntrackError(error)
-    // nfnetlink answers EINVAL for a subsystem it doesn't have.
-    if isFilterRefused(error) {
-      result.code = .unsupported
-      result.advice = "Load the kernel module nf_conntrack_netlink."
-    }
-    return result
   }
 }

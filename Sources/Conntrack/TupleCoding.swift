@@ -82,8 +82,10 @@ struct TuplePorts {
 
 extension NetlinkRequest {
   /// Starts a ctnetlink request with its `nfgenmsg`.
-  static func conntrack(_ type: UInt16, family: AddressFamily?) -> NetlinkRequest {
-    var request = NetlinkRequest(type: type)
+  static func conntrack(
+    _ type: UInt16, family: AddressFamily?, flags: UInt16 = 0
+  ) -> NetlinkRequest {
+    var request = NetlinkRequest(type: type, flags: flags)
     request.append(family?.rawNumber ?? 0)
     request.append(UInt8(0))
     request.append(UInt16(0))
@@ -94,15 +96,16 @@ extension NetlinkRequest {
   mutating func tuple(_ type: UInt16, _ tuple: FlowTuple) {
     nest(type) { request in
       request.nest(ConntrackAttribute.Tuple.addresses) { inner in
-        let isIPv4 = tuple.family == .ipv4
-        inner.attribute(
-          isIPv4 ? ConntrackAttribute.Address.ipv4Source : ConntrackAttribute.Address.ipv6Source,
-          bytes: tuple.source.networkBytes)
-        inner.attribute(
-          isIPv4
-            ? ConntrackAttribute.Address.ipv4Destination
-            : ConntrackAttribute.Address.ipv6Destination,
-          bytes: tuple.destination.networkBytes)
+        typealias Address = ConntrackAttribute.Address
+        if tuple.family == .ipv4 {
+          inner.attribute(
+            Address.ipv4Source, bigEndian: UInt32(truncatingIfNeeded: tuple.source.bits))
+          inner.attribute(
+            Address.ipv4Destination, bigEndian: UInt32(truncatingIfNeeded: tuple.destination.bits))
+        } else {
+          inner.attribute(Address.ipv6Source, bigEndian: tuple.source.bits)
+          inner.attribute(Address.ipv6Destination, bigEndian: tuple.destination.bits)
+        }
       }
       request.nest(ConntrackAttribute.Tuple.transport) { inner in
         inner.attribute(ConntrackAttribute.Transport.number, host: tuple.transport.rawValue)

@@ -25,9 +25,7 @@ public struct NetlinkRequest: Sendable {
 
   /// Appends a number in host order; call it for the fixed part only, before any attribute.
   public mutating func append<Number: FixedWidthInteger>(_ number: Number) {
-    let start = bytes.count
-    for _ in 0..<(Number.bitWidth / 8) { bytes.append(0) }
-    put(number, at: start)
+    unsafe withUnsafeBytes(of: number) { unsafe bytes.append(contentsOf: $0) }
     setLength()
   }
 
@@ -98,11 +96,8 @@ public struct NetlinkRequest: Sendable {
 
   /// Writes a number in host order over bytes that are there already.
   mutating func put<Number: FixedWidthInteger>(_ number: Number, at offset: Int) {
-    let little = Number(1).littleEndian == 1
-    let width = Number.bitWidth / 8
-    for index in 0..<width {
-      let shift = (little ? index : width - 1 - index) * 8
-      bytes[offset + index] = UInt8(truncatingIfNeeded: number >> shift)
+    unsafe withUnsafeBytes(of: number) { source in
+      for index in source.indices { unsafe bytes[offset + index] = source[index] }
     }
   }
 

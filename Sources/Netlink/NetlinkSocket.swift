@@ -32,9 +32,11 @@ public struct NetlinkDump: Sendable, Hashable {
 /// A dump that is left before its end leaves the socket unusable: close it, open another.
 public struct NetlinkSocket: ~Copyable {
   private let descriptor: Int32
-  private let portID: UInt32
-  private var sequence: UInt32 = 0
-  private var isBusy = false
+  let portID: UInt32
+  var sequence: UInt32 = 0
+  var isBusy = false
+  /// Kept between requests: making it anew costs more than a route lookup does.
+  var buffer: [UInt8] = []
 
   /// No dump message of a current kernel is longer than 32 KiB; links with many virtual functions
   /// can be.
@@ -145,7 +147,11 @@ public struct NetlinkSocket: ~Copyable {
     guard !isBusy else { throw NetlinkError(.busy, operation: operation) }
     guard !request.isOversized else { throw NetlinkError(.invalidRequest, operation: operation) }
     sequence &+= 1
-    let bytes = request.finished(flags: flags, sequence: sequence, portID: portID)
+    try send(
+      request.finished(flags: flags, sequence: sequence, portID: portID), operation: operation)
+  }
+
+  func send(_ bytes: [UInt8], operation: String) throws(NetlinkError) {
     while true {
       let (sent, error) = unsafe bytes.withUnsafeBytes { buffer in
         let sent = unsafe Glibc.send(descriptor, buffer.baseAddress, buffer.count, 0)
@@ -163,7 +169,8 @@ public struct NetlinkSocket: ~Copyable {
     // Stays set when this is left by an error: answers may be on their way still.
     isBusy = true
     var result = NetlinkDump()
-    var buffer = [UInt8](repeating: 0, count: Self.bufferSize)
+    var buffer = takeBuffer()
+    defer { self.buffer = buffer }
     while true {
       let count = try receiveDatagram(into: &buffer, operation: operation)
       let bytes = unsafe buffer.span.bytes.extracting(0..<count)
@@ -199,7 +206,14 @@ public struct NetlinkSocket: ~Copyable {
     }
   }
 
-  private func receiveDatagram(
+  /// The buffer, no longer part of the socket, so that the two can be used side by side.
+  mutating func takeBuffer() -> [UInt8] {
+    var taken: [UInt8] = []
+    swap(&taken, &buffer)
+    return taken.isEmpty ? [UInt8](repeating: 0, count: Self.bufferSize) : taken
+  }
+
+  func receiveDatagram(
     into buffer: inout [UInt8], operation: String
   ) throws(NetlinkError) -> Int {
     while true {

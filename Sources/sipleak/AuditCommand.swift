@@ -21,7 +21,9 @@ struct AuditCommand: AsyncParsableCommand {
   @Flag(name: .shortAndLong, help: "Print nothing when clean, and not what is not seen.")
   var quiet = false
 
-  @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said.")
+  @Flag(
+    name: .shortAndLong,
+    help: "Show how the flow table was read, and what the kernel and the tools said.")
   var verbose = false
 
   func validate() throws { try source.validate(with: ticket) }
@@ -29,13 +31,14 @@ struct AuditCommand: AsyncParsableCommand {
   func run() async throws {
     try await Console.reading(isVerbose: verbose) {
       let observation = try await source.observation(sip, ticket: ticket.files)
+      if verbose { Console.note(ReadingText.lines(observation)) }
       let audit = Audit(observation, policy: trust.policy)
       let isSilent = quiet && audit.isClean
       switch format {
       case .json where isSilent: break
-      case .json: Console.print(try AuditJSON(audit, of: observation).line())
+      case .json: try AuditJSON(audit, of: observation).write(to: Console.print)
       case .text:
-        Console.print(AuditLines.text(audit, of: observation, isQuiet: quiet))
+        AuditLines.write(audit, of: observation, isQuiet: quiet, to: Console.print)
         for problem in audit.problems {
           Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
         }

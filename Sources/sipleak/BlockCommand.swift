@@ -74,6 +74,7 @@ struct BlockCommand: AsyncParsableCommand {
     try await Console.changing(isVerbose: verbose) {
       let access = try source.namespace.access()
       let observation = try await source.observation(sip, access: access)
+      if verbose { Console.note(ReadingText.lines(observation)) }
       let policy = trust.policy
       let audit = Audit(observation, policy: policy)
       let request = BlockRequest(named: addresses, place: place, seconds: UInt32(seconds))

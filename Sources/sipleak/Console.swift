@@ -36,6 +36,11 @@ enum Console {
     _ = try? FileDescriptor.standardError.writeAll((text + "\n").utf8)
   }
 
+  /// Writes lines of what `--verbose` asks for.
+  static func note(_ lines: [String]) {
+    for line in lines { note("sipleak: \(EscapedText.terminal(line))") }
+  }
+
   /// Colour and width of standard output.
   static var style: TextStyle {
     let isTerminal = isatty(STDOUT_FILENO) == 1

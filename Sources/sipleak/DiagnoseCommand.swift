@@ -23,7 +23,10 @@ struct DiagnoseCommand: AsyncParsableCommand {
 
   @Flag(
     name: .shortAndLong,
-    help: "Show what the kernel and the tools said, and settings that hardly matter.")
+    help: """
+      Show how the flow table was read, what the kernel and the tools said, and settings that hardly \
+      matter.
+      """)
   var verbose = false
 
   func validate() throws { try source.validate(with: ticket) }
@@ -31,9 +34,10 @@ struct DiagnoseCommand: AsyncParsableCommand {
   func run() async throws {
     try await Console.reading(isVerbose: verbose) {
       let observation = try await source.observation(sip, ticket: ticket.files)
+      if verbose { Console.note(ReadingText.lines(observation)) }
       let audit = Audit(observation, policy: trust.policy)
       switch format {
-      case .json: Console.print(try AuditJSON(audit, of: observation).line())
+      case .json: try AuditJSON(audit, of: observation).write(to: Console.print)
       case .text:
         let text = DiagnosisText(
           audit, of: observation, style: Console.style, isExact: exact, isVerbose: verbose)

@@ -27,13 +27,16 @@ struct ObserveCommand: AsyncParsableCommand {
   @OptionGroup var namespace: NamespaceOptions
   @OptionGroup var sip: EndpointOptions
 
-  @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said.")
+  @Flag(
+    name: .shortAndLong,
+    help: "Show how the flow table was read, and what the kernel and the tools said.")
   var verbose = false
 
   func run() async throws {
     try await Console.reading(isVerbose: verbose) {
       let observation = try await Observation.live(
         sip.endpoints, interval: interval, access: namespace.access())
+      if verbose { Console.note(ReadingText.lines(observation)) }
       if let save { try ObservationFiles.save(observation, to: FilePath(save)) }
       Console.print(ObservationText.text(observation, savedTo: save))
       return observation.problems.isEmpty ? 0 : 3

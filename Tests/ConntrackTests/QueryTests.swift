@@ -67,6 +67,64 @@ struct QueryTests {
   }
 }
 
+@Suite("A query with other ports for one transport")
+struct PortsByTransportTests {
+  @Test("asks each transport for its own, in the kernel and again")
+  func ports() {
+    var query = FlowQuery(
+      transports: [.udp, .tcp], ports: [5060, 5061], places: FlowQuery.deliveredSide)
+    query.portsByTransport = [.udp: [5060], .tcp: [5061]]
+    for (flow, isWanted) in [
+      (entry(.udp, 24376, 5060, 5060, 24376), true), (entry(.tcp, 24376, 5061, 5061, 24376), true),
+      (entry(.udp, 24376, 5061, 5061, 24376), false),
+      (entry(.tcp, 5060, 24376, 24376, 5060), false),
+    ] {
+      #expect(query.matches(flow) == isWanted)
+      #expect(CompiledQuery(query).matches(flow.ports) == isWanted)
+    }
+    let plan = WalkPlan(
+      query, .portPlaces, release: KernelRelease(6, 1), entries: 1_000_000, buckets: 262_144)
+    #expect(
+      Set(plan.filters)
+        == Set([
+          KernelFilter(transport: .udp, place: .originalSource, port: 5060),
+          KernelFilter(transport: .udp, place: .replySource, port: 5060),
+          KernelFilter(transport: .tcp, place: .originalSource, port: 5061),
+          KernelFilter(transport: .tcp, place: .replySource, port: 5061),
+        ]))
+    query.portsByTransport[.tcp] = []
+    #expect(!CompiledQuery(query).matches(entry(.tcp, 24376, 5061, 5061, 24376).ports))
+    let udp = WalkPlan(
+      query, .transports, release: KernelRelease(6, 1), entries: 1, buckets: 262_144)
+    #expect(udp.filters == [KernelFilter(transport: .udp)])
+  }
+}
+
+@Suite("Flows found by several walks")
+struct FoundFlowsTests {
+  @Test("are kept once each, though two share an id")
+  func doubles() {
+    var found = FoundFlows()
+    let flows = (0..<4).map { entry(.udp, 24376 + $0, 5060, 5060, 24376 + $0) }
+    #expect(flows.allSatisfy { $0.id == 1 })
+    for isNew in [true, false] {
+      for flow in flows {
+        let wasNew = found.insert(flow)
+        #expect(wasNew == isNew)
+      }
+    }
+    #expect(found.flows == flows)
+    var other = flows[0]
+    other.zone = 5
+    let ofOtherZone = found.insert(other)
+    other.id = 2
+    let ofOtherID = found.insert(other)
+    let again = found.insert(other)
+    #expect((ofOtherZone, ofOtherID, again) == (true, true, false))
+    #expect(found.flows.count == 6)
+  }
+}
+
 @Suite("A kernel release")
 struct KernelReleaseTests {
   @Test(
@@ -123,15 +181,25 @@ struct WalkPlanTests {
         .strategy == .portPlaces)
   }
 
-  @Test("walks a small table once and a large one by port")
-  func cost() {
-    let small = WalkPlan(FlowQuery(), release: modern, entries: 5000, buckets: 262144)
-    #expect(small.filters == [KernelFilter(transport: .udp)])
-    let large = WalkPlan(FlowQuery(), release: modern, entries: million, buckets: million)
-    #expect(large.strategy == .portPlaces)
-    #expect(large.filters.count == 4)
-    let both = FlowQuery(transports: [.udp, .tcp])
-    #expect(WalkPlan(both, release: modern, entries: 10, buckets: 262144).filters.count == 1)
+  @Test(
+    "takes what costs least: a small table whole, a large one by port and direction",
+    arguments: [
+      (10, 1_048_576, FlowDump.Strategy.everything), (5000, 262_144, .everything),
+      (5000, 65_536, .transports), (100_000, 262_144, .portPlaces),
+      (1_000_000, 1_048_576, .portPlaces), (250_000, 65_536, .portPlaces),
+    ] as [(UInt32, UInt32, FlowDump.Strategy)])
+  func cost(entries: UInt32, buckets: UInt32, strategy: FlowDump.Strategy) {
+    let query = FlowQuery(places: FlowQuery.deliveredSide)
+    let plan = WalkPlan(query, release: modern, entries: entries, buckets: buckets)
+    #expect(plan.strategy == strategy)
+    #expect(plan.filters.count == (strategy == .portPlaces ? 2 : 1))
+  }
+
+  @Test("makes one walk for one place")
+  func onePlace() {
+    let plan = WalkPlan(
+      FlowQuery(places: [.replySource]), release: modern, entries: million, buckets: million)
+    #expect(plan.filters == [KernelFilter(transport: .udp, place: .replySource, port: 5060)])
   }
 
   @Test("covers every place, port and transport, and those without port filters wholly")

@@ -8,7 +8,7 @@ extension Kernel {
   /// The command as an operator runs it.
   @Suite struct Commands {
     /// The executable beside this test bundle.
-    private static var program: String {
+    static var program: String {
       guard let own = PrivateNamespaces.program else { return "sipleak" }
       return FilePath(own).removingLastComponent().appending("sipleak").string
     }

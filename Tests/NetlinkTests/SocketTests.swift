@@ -83,7 +83,7 @@ struct SocketTests {
   func descriptors() throws {
     let first = try FileDescriptor.open(FilePath("/dev/null"), .readOnly)
     try first.close()
-    for _ in 0..<2000 {
+    for _ in 0..<10_000 {
       _ = try NetlinkSocket.open(.route)
       _ = try? NetlinkSocket.open(.route, in: .path(FilePath("/nonexistent")))
     }
@@ -91,6 +91,45 @@ struct SocketTests {
     try last.close()
     // Other tests run meanwhile and open some too, but not thousands.
     #expect(last.rawValue < first.rawValue + 200)
+  }
+}
+
+@Suite("A batch of requests")
+struct BatchTests {
+  @Test("is carried out whole, in more calls than one, and tells which were refused")
+  func refusals() throws {
+    let noSuchDevice = Errno(rawValue: 19)
+    var socket = try NetlinkSocket.open(.route)
+    let allowed = [0, 130, 299]
+    let requests = (0..<300).map { linkRequest(index: allowed.contains($0) ? 1 : 0x7fff_fff0) }
+    let refusals = try socket.batch(requests, operation: "read links")
+    #expect(refusals.map(\.index) == (0..<300).filter { !allowed.contains($0) })
+    #expect(refusals.allSatisfy { $0.errno == noSuchDevice })
+    // The socket stays usable, and the answers that nobody wanted are gone.
+    #expect(try socket.batch(requests.prefix(1), operation: "read links") == [])
+    #expect(try socket.batch([], operation: "read links") == [])
+    #expect(try socket.batch(requests.suffix(2), operation: "read links").map(\.index) == [0])
+    var answers = 0
+    try socket.request(linkRequest(index: 1), operation: "read one link") { _, _ in answers += 1 }
+    #expect(answers == 1)
+  }
+
+  @Test("is not sent on a socket whose dump was left, nor with a request that is too long")
+  func refused() throws {
+    var socket = try NetlinkSocket.open(.route)
+    var long = linkRequest()
+    long.attribute(1, bytes: [UInt8](repeating: 0, count: 70_000))
+    #expect {
+      _ = try socket.batch([linkRequest(index: 1), long], operation: "read links")
+    } throws: {
+      ($0 as? NetlinkError)?.code == .invalidRequest
+    }
+    _ = try socket.dump(linkRequest(), operation: "list links") { _, _ in false }
+    #expect {
+      _ = try socket.batch([linkRequest(index: 1)], operation: "read links")
+    } throws: {
+      ($0 as? NetlinkError)?.code == .busy
+    }
   }
 }
 

@@ -69,7 +69,8 @@ public struct Audit: Sendable {
     findings += judge.expectationFindings(besides: findings)
     findings += judge.unfilteredFindings(besides: findings)
     // Flow order is the kernel's hash order; an answer that can be compared needs one of its own.
-    self.findings = findings.sorted(by: Self.precedes)
+    findings.sortMovingOnce(by: FindingOrder.init)
+    self.findings = findings
     sipFlowCount = seen
     blocks = StandingBlock.all(of: observation, policy: policy)
     stateRules = judge.stateRules
@@ -83,21 +84,5 @@ public struct Audit: Sendable {
   private static func precedesByPlace(_ left: Finding, _ right: Finding) -> Bool {
     if left.wire.address != right.wire.address { return left.wire.address < right.wire.address }
     return (left.wire.port, left.transport.rawValue) < (right.wire.port, right.transport.rawValue)
-  }
-
-  private static func precedes(_ left: Finding, _ right: Finding) -> Bool {
-    if left.level != right.level { return left.level == .leak }
-    if left.cause != right.cause {
-      let order = Cause.allCases
-      return (order.firstIndex(of: left.cause) ?? 0) < (order.firstIndex(of: right.cause) ?? 0)
-    }
-    if left.peer?.address != right.peer?.address {
-      guard let first = left.peer, let second = right.peer else { return left.peer != nil }
-      return first.address < second.address
-    }
-    if left.peer == nil, left.family != right.family { return left.family == .ipv4 }
-    let first = (left.peer?.port ?? 0, left.wire.port, left.zone)
-    let second = (right.peer?.port ?? 0, right.wire.port, right.zone)
-    return first < second
   }
 }

@@ -50,8 +50,7 @@ private struct HostReader {
 
   /// Flows and rules, read side by side so that their counters belong together.
   mutating func sample() async throws(SIPLeakError) -> Observation.Sample {
-    let query = FlowQuery(
-      families: AddressFamily.allCases, transports: endpoints.transports, ports: endpoints.ports)
+    let query = endpoints.query
     let namespace = access.namespace
     let tools = access.tools
     async let dumping = Self.dumpAside(query, namespace)
@@ -61,7 +60,8 @@ private struct HostReader {
     if !dump.isComplete { note(dump.reasons.isEmpty ? ["the flow table"] : dump.reasons) }
     note(firewall.problems)
     return Observation.Sample(
-      time: Date().timeIntervalSince1970, flows: dump.flows, firewall: firewall)
+      time: Date().timeIntervalSince1970, flows: dump.flows, firewall: firewall,
+      reading: dump.reading)
   }
 
   private mutating func note(_ texts: [String]) {

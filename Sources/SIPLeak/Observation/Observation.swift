@@ -48,10 +48,12 @@ public struct Observation: Sendable {
   public struct Sample: Sendable {
     /// Seconds since 1970 UTC.
     public var time: Double
-    /// Flows with a SIP port in any of their four port places.
+    /// Flows whose delivered side may be a SIP endpoint, by its port.
     public var flows: [Flow]
     /// The firewall, with its counters.
     public var firewall: FirewallReading
+    /// How the flow table was read; `nil` where it is not known.
+    public var reading: FlowDump.Account?
 
     /// The times a host can have: 1970 to 9999.
     static let times: Range<Double> = 0..<253_402_300_800
@@ -60,10 +62,13 @@ public struct Observation: Sendable {
     var wholeSeconds: Int64? { Self.times.contains(time) ? Int64(time) : nil }
 
     /// Makes a sample.
-    public init(time: Double, flows: [Flow], firewall: FirewallReading) {
+    public init(
+      time: Double, flows: [Flow], firewall: FirewallReading, reading: FlowDump.Account? = nil
+    ) {
       self.time = time
       self.flows = flows
       self.firewall = firewall
+      self.reading = reading
     }
   }
 }

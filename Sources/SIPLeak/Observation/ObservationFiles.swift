@@ -32,6 +32,8 @@ public enum ObservationFiles {
   struct SampleHeader: Codable {
     var time: Double
     var flowCount: Int
+    /// How the flow table was read; folders that older versions wrote don't say.
+    var reading: FlowDump.Account?
     /// The firewall's files with their sizes in bytes: a save cut within its first comment would
     /// else read as an empty firewall.
     var files: [String: Int]
@@ -84,7 +86,7 @@ public enum ObservationFiles {
     try write(lines, folder.appending("flows.jsonl"))
     for (name, bytes) in sample.firewall.files { try write(Data(bytes), folder.appending(name)) }
     let header = SampleHeader(
-      time: sample.time, flowCount: sample.flows.count,
+      time: sample.time, flowCount: sample.flows.count, reading: sample.reading,
       files: sample.firewall.files.mapValues(\.count))
     // Last: a folder without it is known to be cut short.
     try write(try encoder.encode(header), folder.appending("sample.json"))
@@ -163,7 +165,8 @@ public enum ObservationFiles {
       throw SIPLeakError(
         .badFile, "\(folder): \(error)", advice: error.advice ?? "")
     }
-    return Observation.Sample(time: header.time, flows: flows, firewall: reading)
+    return Observation.Sample(
+      time: header.time, flows: flows, firewall: reading, reading: header.reading)
   }
 
   private static func read(_ path: FilePath) throws(SIPLeakError) -> Data {

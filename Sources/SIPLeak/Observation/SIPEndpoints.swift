@@ -1,4 +1,5 @@
 public import Addressing
+import Conntrack
 
 /// Which local sockets count as SIP: the ports, and addresses that count as ours though no
 /// interface holds them (a VIP, an inner PBX behind a forward).
@@ -37,6 +38,13 @@ public struct SIPEndpoints: Sendable, Hashable, Codable {
     case .tcp: tcpPorts.sorted()
     default: []
     }
+  }
+
+  /// What the flow table is asked for: the flows that may concern SIP, by their delivered side.
+  var query: FlowQuery {
+    var query = FlowQuery(transports: transports, ports: ports, places: FlowQuery.deliveredSide)
+    query.portsByTransport = [.udp: udpPorts, .tcp: tcpPorts]
+    return query
   }
 
   /// Whether a port of a transport carries SIP.

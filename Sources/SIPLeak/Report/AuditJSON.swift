@@ -12,8 +12,10 @@ public struct AuditJSON: Encodable, Sendable {
   /// The schema's version: it grows when a key changes its meaning or goes.
   public static let version = 1
 
-  private let audit: Audit
+  let audit: Audit
   private let observation: Observation
+  /// Whether the findings are written by themselves, so that they never stand in memory together.
+  var leavesFindingsOut = false
 
   /// Makes the document of an audit.
   public init(_ audit: Audit, of observation: Observation) {
@@ -29,7 +31,7 @@ public struct AuditJSON: Encodable, Sendable {
   enum Key: String, CodingKey {
     case schema, version, time, host, complete, problems, flows, sipFlows = "sip_flows", sample
     case findings, blindSpots = "blind_spots", stateRules = "state_rules"
-    case blocks, settings, namespace
+    case blocks, settings, namespace, reading
   }
 
   /// Writes the document.
@@ -46,11 +48,13 @@ public struct AuditJSON: Encodable, Sendable {
     try object.encode(audit.sipFlowCount, forKey: .sipFlows)
     try object.encode(
       observation.earlier.map { observation.sample.time - $0.time }, forKey: .sample)
-    try object.encode(audit.findings.map(FindingJSON.init), forKey: .findings)
+    let findings = leavesFindingsOut ? [] : audit.findings
+    try object.encode(findings.map(FindingJSON.init), forKey: .findings)
     try object.encode(audit.blindSpots, forKey: .blindSpots)
     try object.encode(audit.blocks.map(BlockJSON.init), forKey: .blocks)
     try object.encode(audit.stateRules.map(RuleJSON.init), forKey: .stateRules)
     try object.encode(audit.settings.map(SettingJSON.init), forKey: .settings)
+    try object.encode(observation.sample.reading.map(ReadingJSON.init), forKey: .reading)
   }
 }
 

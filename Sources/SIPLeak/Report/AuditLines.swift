@@ -13,16 +13,39 @@ public enum AuditLines {
   ///   - isQuiet: Whether a clean audit prints nothing.
   /// - Returns: The text for standard output.
   public static func text(_ audit: Audit, of observation: Observation, isQuiet: Bool) -> String {
+    var result = ""
+    write(audit, of: observation, isQuiet: isQuiet) { result += $0 }
+    return result
+  }
+
+  /// Hands the lines on a piece at a time, so that ten thousand of them never stand in memory.
+  ///
+  /// - Parameters:
+  ///   - audit: What was found.
+  ///   - observation: What it was found in.
+  ///   - isQuiet: Whether a clean audit prints nothing.
+  ///   - sink: Takes each piece, of whole lines.
+  public static func write(
+    _ audit: Audit, of observation: Observation, isQuiet: Bool,
+    to sink: @escaping (String) -> Void
+  ) {
     let time = Quantity.rfc3339(observation.sample.time)
     if audit.isClean {
-      return isQuiet ? "" : "\(time) clean sip_flows=\(audit.sipFlowCount)\n"
+      if !isQuiet { sink("\(time) clean sip_flows=\(audit.sipFlowCount)\n") }
+      return
     }
-    var lines = audit.findings.map { line($0, time: time, now: observation.sample.time) }
-    lines += audit.blocks.filter { $0.state != .inForce }.map {
-      "\(time) look block=\(EscapedText.word($0.element)) state=\($0.state.rawValue)"
+    var piece = TextPiece(sink)
+    for finding in audit.findings {
+      piece.append(line(finding, time: time, now: observation.sample.time) + "\n")
     }
-    if !audit.isComplete { lines.append("\(time) incomplete problems=\(audit.problems.count)") }
-    return lines.map { $0 + "\n" }.joined()
+    for block in audit.blocks where block.state != .inForce {
+      piece.append(
+        "\(time) look block=\(EscapedText.word(block.element)) state=\(block.state.rawValue)\n")
+    }
+    if !audit.isComplete {
+      piece.append("\(time) incomplete problems=\(audit.problems.count)\n")
+    }
+    piece.finish()
   }
 
   private static func line(_ finding: Finding, time: String, now: Double) -> String {

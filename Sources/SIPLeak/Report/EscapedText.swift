@@ -6,6 +6,8 @@ public enum EscapedText {
   /// The text with every character that is not plain printable replaced by `\n`, `\t`, `\r` or
   /// `\u{…}`; invalid UTF-8 has been replaced by U+FFFD when the text was made.
   public static func terminal(_ text: String) -> String {
+    // Nearly all text is plain ASCII, and a report can have ten thousand lines of it.
+    if text.utf8.allSatisfy({ (0x20..<0x7f).contains($0) }) { return text }
     var result = String.UnicodeScalarView()
     for scalar in text.unicodeScalars {
       switch scalar {
@@ -26,7 +28,11 @@ public enum EscapedText {
 
   /// The text as one word of a `key=value` line: blanks, quotes and `=` are escaped as well.
   public static func word(_ text: String) -> String {
-    terminal(text).unicodeScalars.map {
+    // Printable ASCII, without the quote and the equals sign.
+    if text.utf8.allSatisfy({ (0x21..<0x7f).contains($0) && $0 != 0x22 && $0 != 0x3d }) {
+      return text
+    }
+    return terminal(text).unicodeScalars.map {
       " \"=".unicodeScalars.contains($0) ? "\\u{\(String($0.value, radix: 16))}" : String($0)
     }.joined()
   }
