@@ -84,14 +84,16 @@ struct ExplainCommand: AsyncParsableCommand {
         sets: sets.map { FilePath($0) }
       ).snapshot()
       if let accepts { return try answer(accepts, snapshot) }
-      var records = PacketRecords(snapshot)
-      guard let question else { return try bulk(&records) }
-      let walk = records.walk(question)
+      let records = PacketRecords(snapshot)
+      guard let question else { return try bulk(records) }
+      let (walk, assumed) = records.answer(question)
       switch format {
-      case .json: Console.print(try JSONLine.text(WalkJSON(walk)))
+      case .json: Console.print(try JSONLine.text(WalkJSON(walk, assumed: assumed)))
       case .text:
         let rules = StateRules.met(by: question, in: Evaluation(snapshot))
-        Console.print(WalkText.text(question, walk, stateRules: rules, style: Console.style))
+        Console.print(
+          WalkText.text(
+            question, walk, assumed: assumed, stateRules: rules, style: Console.style))
       }
       return 0
     }
@@ -108,7 +110,7 @@ struct ExplainCommand: AsyncParsableCommand {
     return 0
   }
 
-  private func bulk(_ records: inout PacketRecords) throws -> Int32 {
+  private func bulk(_ records: PacketRecords) throws -> Int32 {
     let name = packets ?? "-"
     let bytes = try InputFile.read(name)
     var status: Int32 = 0

@@ -50,6 +50,7 @@ struct KernelFirewall {
     "mangle": ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"],
     "nat": ["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"],
     "filter": ["INPUT", "FORWARD", "OUTPUT"],
+    "security": ["INPUT", "FORWARD", "OUTPUT"],
   ]
 
   init(_ lab: Lab) async throws {
