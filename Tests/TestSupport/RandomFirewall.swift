@@ -106,7 +106,12 @@ public struct RandomFirewall {
           }
         }
         let element = words.joined(separator: ",")
-        if set.entries.contains(where: { $0.element == element }) { continue }
+        // A bitmap has one element an address, whatever else it says.
+        let isTaken = set.entries.contains {
+          $0.element == element
+            || type.hasPrefix("bitmap") && $0.element.prefix { $0 != "," } == words[0]
+        }
+        if isTaken { continue }
         set.entries.append(
           AddressSet.Entry(element: element, isException: type.contains("net") && chance(20)))
       }

@@ -118,7 +118,8 @@ extension RandomFirewall {
     case 28:
       return base == "POSTROUTING"
         ? "-m owner \(bang())\(one(["--uid-owner 0", "--socket-exists"]))"
-        : "-m addrtype \(bang())--dst-type \(one(["BROADCAST", "LOCAL,UNICAST", "UNSPEC"]))"
+        : "-m addrtype \(bang())--dst-type "
+          + one([family == .ipv4 ? "BROADCAST" : "LOCAL", "LOCAL,UNICAST", "UNSPEC"])
     case 0, 1, 2: return "-m state --state \(states(false))"
     case 3, 4, 5: return "-m conntrack \(bang())--ctstate \(states(true))"
     case 6:
