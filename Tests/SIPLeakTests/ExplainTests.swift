@@ -199,7 +199,13 @@ struct ExplainTests {
     let plain = try answer(held, await snapshot(filter))
     #expect(plain.verdict == "drop")
     #expect(plain.assumed == [PacketAssumption.notTranslated.rawValue])
-    let nat = "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p udp -j REDIRECT --to-ports 1\nCOMMIT\n"
+    let nat = """
+      *nat
+      :PREROUTING ACCEPT [0:0]
+      -A PREROUTING -p udp -j REDIRECT --to-ports 1
+      COMMIT
+
+      """
     #expect(try answer(held, await snapshot(nat + filter)).verdict == "unknown")
   }
 }

@@ -77,10 +77,11 @@ public struct RandomFirewall {
       ? ["203.0.113.0/24", "203.0.113.64/26", "192.0.2.0/24", "10.0.0.0/8"]
       : ["2001:db8:2::/64", "2001:db8:2::40/122", "2001:db8::/64", "fd00::/8"]
     let ports = ["udp:5060", "tcp:5060", "udp:7000", "tcp:22", "udp:40000", "udp:1024"]
-    let types = [
-      "hash:ip", "hash:net", "hash:ip,port", "hash:net,port", "hash:ip,port,ip",
-      "hash:ip,port,net", "hash:net,iface", "bitmap:port",
-    ] + (family == .ipv4 ? ["bitmap:ip", "bitmap:ip,mac"] : [])
+    let types =
+      [
+        "hash:ip", "hash:net", "hash:ip,port", "hash:net,port", "hash:ip,port,ip",
+        "hash:ip,port,net", "hash:net,iface", "bitmap:port",
+      ] + (family == .ipv4 ? ["bitmap:ip", "bitmap:ip,mac"] : [])
     for number in 0..<3 {
       let type = one(types)
       var set = AddressSet(

@@ -47,7 +47,9 @@ extension RandomFirewall {
     if chance(15), base != "POSTROUTING" {
       words.append("\(bang())-i \(one(["ev0", "ev+", "ev2", "lo", "e+", "eth0"]))")
     }
-    if chance(8), base == nil || base == "FORWARD" || base == "POSTROUTING", table != "raw", table != "nat" {
+    if chance(8), base == nil || base == "FORWARD" || base == "POSTROUTING", table != "raw",
+      table != "nat"
+    {
       words.append("\(bang())-o \(one(["ev2", "ev+", "ev0"]))")
     }
     var isInvertedTransport = false
@@ -166,7 +168,7 @@ extension RandomFirewall {
         ? one([
           "-m rpfilter", "-m rpfilter --invert", "-m mac \(bang())--mac-source 02:00:00:00:00:01",
         ])
-        : base == "POSTROUTING" || base == nil && table == "mangle"
+        : base == "POSTROUTING" || base == nil && ["mangle", "nat"].contains(table)
           ? "-m mark ! --mark 0x4/0x4"
           : one(["-m policy --dir in --pol none", "-m policy --dir in --pol ipsec"])
     }

@@ -12,7 +12,8 @@ extension Evaluation {
   ///   - packet: The packet.
   ///   - path: Where it would go as addressed on the wire.
   /// - Returns: Every possible outcome, and where it goes.
-  public func walkAsRouted(_ packet: Packet, to path: PacketPath) -> (walk: Walk, path: PacketPath) {
+  public func walkAsRouted(_ packet: Packet, to path: PacketPath) -> (walk: Walk, path: PacketPath)
+  {
     let asked = walk(packet, to: path)
     guard let local = host.localAddresses, !local.isEmpty else { return (asked, path) }
     let other: PacketPath = path == .input ? .forward : .input

@@ -48,7 +48,9 @@ struct ExtensionRequirements: Sendable {
     }
   }
 
-  /// By extension. A line is `NAME:` and words: `a|b` at least one of them, `a^b` at most one, `-p` a
+  /// By extension.
+  ///
+  /// A line is `NAME:` and words: `a|b` at least one of them, `a^b` at most one, `-p` a
   /// protocol. Sources: the extensions' final checks and the kernel's `xt_check_match`.
   static let all: [String: ExtensionRequirements] = {
     var result: [String: ExtensionRequirements] = [:]
