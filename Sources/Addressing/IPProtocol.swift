@@ -22,6 +22,9 @@ public struct IPProtocol: RawRepresentable, Sendable, Hashable, Codable {
   /// UDP-Lite, 136.
   public static let udplite = IPProtocol(rawValue: 136)
 
+  /// Whether it is ICMP of either family, whose errors speak of other flows.
+  public var isICMP: Bool { self == .icmp || self == .icmpv6 }
+
   /// Whether the protocol's header begins with a source and a destination port.
   public var hasPorts: Bool {
     [.tcp, .udp, .dccp, .sctp, .udplite].contains(self)

@@ -12,10 +12,11 @@ struct ExplainCommand: AsyncParsableCommand {
     discussion: """
       A packet in words: udp 203.0.113.66:24376 -> 192.0.2.5:5060 in eth0 state new. After the \
       ends may come: in, out, state, path, type, mark, ttl, length. What is left out is not known, \
-      and the answer is certain only if it is the same for all of it.
+      and the answer is certain only if it is the same for all of it; what it takes for granted \
+      (a SYN, a ping, no bridge, no IPsec) it says where the verdict hangs on it.
 
       In bulk, --packets reads one JSON object a line (proto, src, dst, sport, dport, state, in, \
-      out, path, local) and prints one a line.
+      out, path, local and rarer facts: see Docs/json.md) and prints one a line.
 
       Exit status: 0 answered, 1 some lines of --packets could not be read, 3 the firewall could \
       not be read.
@@ -75,14 +76,16 @@ struct ExplainCommand: AsyncParsableCommand {
       }
       let snapshot = try await rules.source.snapshot(access: namespace.access())
       if let accepts { return try answer(accepts, snapshot) }
-      var records = PacketRecords(snapshot)
-      guard let question else { return try bulk(&records) }
-      let walk = records.walk(question)
+      let records = PacketRecords(snapshot)
+      guard let question else { return try bulk(records) }
+      let (walk, assumed) = records.answer(question)
       switch format {
-      case .json: Console.print(try JSONLine.text(WalkJSON(walk)))
+      case .json: Console.print(try JSONLine.text(WalkJSON(walk, assumed: assumed)))
       case .text:
         let rules = StateRules.met(by: question, in: Evaluation(snapshot))
-        Console.print(WalkText.text(question, walk, stateRules: rules, style: Console.style))
+        Console.print(
+          WalkText.text(
+            question, walk, assumed: assumed, stateRules: rules, style: Console.style))
       }
       return 0
     }
@@ -99,7 +102,7 @@ struct ExplainCommand: AsyncParsableCommand {
     return 0
   }
 
-  private func bulk(_ records: inout PacketRecords) throws -> Int32 {
+  private func bulk(_ records: PacketRecords) throws -> Int32 {
     let name = packets ?? "-"
     let bytes = try InputFile.read(name)
     var status: Int32 = 0

@@ -67,7 +67,7 @@ struct EvaluationHeaderTests {
       ("-p udp -m multiport --dports 5000:5100,22", .yes),
       ("-p udp -m multiport ! --dports 22,5060", .no),
       ("-p udp -m multiport --sports 5060", .no), ("-p udp -m multiport --ports 24376", .yes),
-      ("-p udp -m multiport ! --ports 22", .yes), ("-m multiport --dports 5060", .yes),
+      ("-p udp -m multiport ! --ports 22", .yes), ("-p udp -m multiport --dports 5060", .yes),
     ])
   func ports(conditions: String, expected: Expected) throws {
     #expect(Expected(try Given.answer(conditions, Given.packet())) == expected)

@@ -18,6 +18,10 @@ struct RulesetFilesTests {
   private static let nonsense = [
     "test/glob/", "iptables -t filter -A INPUT -s 2001:db8::11",
     "ip6tables -t filter -A INPUT -s 192.0.2.21", "-p tcp --mss 100:200",
+    // Refused by the tools: no protocol, something missing, something twice, what is no number.
+    "-m ah ", "-m esp ", "--ecn-tcp-", "-m state -j", "-m state -p", "--hashlimit-mode",
+    "--hashlimit-htable", "0 --to-", "1 --to-source", "2 --to-destination", "--to-ports 1",
+    "--to-ports 2", "-o eth2 -j SNAT --to-source 172.17.0.1-", "--set-dscp 2 --set", "FOO",
   ]
 
   @Test("Every real-world ruleset reads and writes back byte for byte")

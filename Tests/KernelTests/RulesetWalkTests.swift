@@ -58,8 +58,8 @@ extension Kernel {
           kernel fuzz: seeds \(first) to \(seed - 1), \(tally.rulesets) rulesets, \
           \(tally.packets) packets, \(tally.verdicts) verdicts compared \
           (\(tally.certain) certain; the kernel accepted \(tally.accepted) and counted \
-          \(tally.rules) rules), \(tally.skipped) packets translated away from the path asked \
-          about, \(time.components.seconds) s
+          \(tally.rules) rules), \(tally.skipped) packets of which it is not known where \
+          nat sends them, \(time.components.seconds) s
           """)
       }
       #expect(tally.verdicts > 0)

@@ -99,7 +99,7 @@ struct ReportTests {
     #expect(
       try JSONDecoder().decode([String: String].self, from: Data(line.utf8))["text"] == hostile)
 
-    var records = PacketRecords(try SavedHost().firewall().snapshot)
+    let records = PacketRecords(try SavedHost().firewall().snapshot)
     let answer = records.answer(Array("{\"proto\":1}".utf8), at: "a\u{9b}b")
     #expect(answer.text.contains("a\\u009bb"))
   }

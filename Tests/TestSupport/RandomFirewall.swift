@@ -8,6 +8,8 @@ public struct RandomFirewall {
   /// What was made.
   public private(set) var scenario: FirewallScenario
   var random: SeededGenerator
+  /// Whether every chain of the nat table is reached from PREROUTING alone.
+  var translatesEverywhere = true
 
   var family: AddressFamily { scenario.family }
   var sets: [AddressSet] { scenario.sets }
@@ -75,20 +77,24 @@ public struct RandomFirewall {
       ? ["203.0.113.0/24", "203.0.113.64/26", "192.0.2.0/24", "10.0.0.0/8"]
       : ["2001:db8:2::/64", "2001:db8:2::40/122", "2001:db8::/64", "fd00::/8"]
     let ports = ["udp:5060", "tcp:5060", "udp:7000", "tcp:22", "udp:40000", "udp:1024"]
-    let types = [
-      "hash:ip", "hash:net", "hash:ip,port", "hash:net,port", "hash:ip,port,ip",
-      "hash:ip,port,net", "hash:net,iface", "bitmap:port",
-    ]
+    let types =
+      [
+        "hash:ip", "hash:net", "hash:ip,port", "hash:net,port", "hash:ip,port,ip",
+        "hash:ip,port,net", "hash:net,iface", "bitmap:port",
+      ] + (family == .ipv4 ? ["bitmap:ip", "bitmap:ip,mac"] : [])
     for number in 0..<3 {
       let type = one(types)
       var set = AddressSet(
         name: "set\(number)", type: type,
-        family: ["hash:mac", "bitmap:port"].contains(type) ? nil : family)
+        family: type.hasPrefix("bitmap") ? nil : family)
       if type == "bitmap:port" { set.createOptions = ["range", "0-65535"] }
+      if type.hasPrefix("bitmap:ip") { set.createOptions = ["range", "203.0.113.0/24"] }
       for _ in 0..<Int.random(in: 0..<7, using: &random) {
         let words = type.drop(while: { $0 != ":" }).dropFirst().split(separator: ",").map {
           dimension -> String in
           switch dimension {
+          case "ip" where type.hasPrefix("bitmap"):
+            return one(["203.0.113.66", "203.0.113.200", "203.0.113.7"])
           case "ip": return one(addresses)
           case "net": return chance(60) ? one(nets) : one(addresses)
           case "port":
@@ -101,12 +107,23 @@ public struct RandomFirewall {
           }
         }
         let element = words.joined(separator: ",")
-        if set.entries.contains(where: { $0.element == element }) { continue }
+        // A bitmap has one element an address, whatever else it says.
+        let isTaken = set.entries.contains {
+          $0.element == element
+            || type.hasPrefix("bitmap") && $0.element.prefix { $0 != "," } == words[0]
+        }
+        if isTaken { continue }
         set.entries.append(
           AddressSet.Entry(element: element, isException: type.contains("net") && chance(20)))
       }
       scenario.sets.append(set)
     }
+    guard chance(50) else { return }
+    var list = AddressSet(name: "list0", type: "list:set", family: nil)
+    for set in scenario.sets where chance(60) {
+      list.entries.append(AddressSet.Entry(element: set.name, isException: false))
+    }
+    scenario.sets.append(list)
   }
 
   // MARK: Packets
@@ -130,14 +147,16 @@ public struct RandomFirewall {
     from source: String, port sourcePort: UInt16, length: UInt32
   ) -> FirewallScenario.Sent? {
     let path: PacketPath = chance(20) ? .forward : .input
-    let transport: IPProtocol = one([.udp, .udp, .udp, .tcp, family == .ipv4 ? .icmp : .icmpv6])
+    let transport: IPProtocol = one([
+      .udp, .udp, .udp, .udp, .tcp, .tcp, .sctp, family == .ipv4 ? .icmp : .icmpv6,
+    ])
     guard let source = IPAddress(source),
       let destination = IPAddress(path == .input ? one(pool.local) : pool.inner)
     else { return nil }
     let port = one([5060, 5060, 5061, 22, 7000] as [UInt16])
     let isICMP = !transport.hasPorts
     var connection = ConnectionFacts.new
-    if !isICMP, chance(60) {
+    if transport == .udp || transport == .tcp, chance(60) {
       connection = ConnectionFacts(
         state: .established, direction: chance(50) ? .original : .reply,
         status: chance(50) ? 0xa : 0xe)
@@ -150,9 +169,24 @@ public struct RandomFirewall {
       sourcePort: isICMP ? nil : sourcePort, destinationPort: isICMP ? nil : port,
       inInterface: "ev0", connection: connection)
     if path == .forward { packet.outInterface = "ev2" }
-    if isICMP { packet.icmp = (type: family == .ipv4 ? 8 : 128, code: 0) }
-    if transport == .tcp { packet.tcpFlags = connection.state == .new ? 2 : 16 }
-    let header: UInt32 = (family == .ipv4 ? 20 : 40) + (transport == .tcp ? 20 : 8)
+    if isICMP {
+      packet.icmp = (type: family == .ipv4 ? 8 : 128, code: 0)
+      // Nobody asked for this answer.
+      if chance(20) {
+        packet.icmp = (type: family == .ipv4 ? 0 : 129, code: 0)
+        packet.connection = ConnectionFacts(state: .invalid)
+      }
+    }
+    if transport == .tcp {
+      packet.tcpFlags = connection.state == .new ? one([2, 2, 16]) : one([16, 24, 17])
+      if connection.state == .new, chance(20) {
+        packet.tcpFlags = one([0, 0x29, 3, 0x3f])
+        packet.connection = ConnectionFacts(state: .invalid)
+      }
+    }
+    let own: UInt32 = transport == .tcp ? 20 : transport == .sctp ? 32 : 8
+    let header = (family == .ipv4 ? 20 : 40) + own
+    guard length >= header else { return nil }
     packet.payload = Array(repeating: 0x41, count: Int(length - header))
     packet.length = length
     packet.ttl = one([63, 64, 65])

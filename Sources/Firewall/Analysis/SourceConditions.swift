@@ -72,7 +72,8 @@ struct SourceConditions {
       return result
     case is PortList, is TCPFlags, is HeaderField, is TypeOfService, is LinkType, is SourceMAC,
       is PhysicalDevice, is ReversePath, is SecurityPolicy, is ICMPCondition, is TimeCondition,
-      is ConnectionMark, is ConnectionHelper, is ConnectionVolume, is AmbiguousPorts:
+      is ConnectionMark, is ConnectionHelper, is ConnectionVolume, is AmbiguousPorts,
+      is ExtensionHeader:
       return nil
     // A list changes with the traffic: its addresses are possibly accepted at best.
     case let recent as RecentCondition:

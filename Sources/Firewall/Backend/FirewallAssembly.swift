@@ -133,27 +133,9 @@ struct FirewallAssembly {
         let rules = try? RulesetReader.read(
           bytes, source: part.file, backend: .nft, family: part.family)
       else { continue }
-      for table in rules.incompatibleTables {
-        reading.snapshot.unseen.append(
-          UnseenFilter(
-            family: part.family, backend: .nft, table: table, hooks: Self.hooks[table] ?? [],
-            why: "it holds native nft rules that iptables does not show"))
-      }
-      for table in rules.tablesWithForeignChains {
-        reading.snapshot.unseen.append(
-          UnseenFilter(
-            family: part.family, backend: .nft, table: table,
-            why: "it holds native nft chains that iptables does not show"))
-      }
+      reading.snapshot.unseen += rules.noticedFilters
     }
   }
-
-  private static let hooks = [
-    "raw": ["prerouting", "output"], "filter": ["input", "forward", "output"],
-    "nat": ["prerouting", "input", "output", "postrouting"],
-    "security": ["input", "forward", "output"],
-    "mangle": ["prerouting", "input", "forward", "output", "postrouting"],
-  ]
 
   // MARK: sets
 

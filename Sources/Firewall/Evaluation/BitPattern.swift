@@ -12,7 +12,7 @@ struct BitPattern: Sendable, Hashable {
     known = value == nil ? 0 : .max
   }
 
-  private init(value: UInt32, known: UInt32) {
+  init(value: UInt32, known: UInt32) {
     self.value = value & known
     self.known = known
   }

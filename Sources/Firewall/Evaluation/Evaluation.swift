@@ -16,7 +16,7 @@ public enum PacketPath: String, Sendable, Hashable, Codable {
 public struct Evaluation: Sendable {
   let rulesets: [CompiledRuleset]
   private let unseen: [UnseenFilter]
-  let host: HostFacts
+  private(set) var host: HostFacts
 
   /// Prepares the rules and sets of a snapshot.
   ///
@@ -45,6 +45,16 @@ public struct Evaluation: Sendable {
     host = HostFacts(
       localAddresses: snapshot.localAddresses.map(Set.init),
       interfaceAddresses: snapshot.interfaceAddresses, time: snapshot.time)
+  }
+
+  /// The same rules on a host with other addresses of its own.
+  ///
+  /// - Parameters:
+  ///   - other: The rules, already compiled.
+  ///   - localAddresses: The host's own addresses, for `addrtype`.
+  public init(_ other: Evaluation, localAddresses: [IPAddress]) {
+    self = other
+    host.localAddresses = Set(localAddresses)
   }
 
   /// The same host with some conditions replaced.

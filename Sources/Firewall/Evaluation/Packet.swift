@@ -32,6 +32,8 @@ public struct ConnectionFacts: Sendable, Hashable {
   public var direction: FlowDirection?
   /// The status bits (`IPS_*`); 0 for a NEW packet of an unknown flow.
   public var status: UInt32?
+  /// Which bits of ``status`` are known.
+  public var knownStatus: UInt32 = .max
   /// The original tuple's ends.
   public var originalSource: Endpoint?
   /// The original tuple's destination.
@@ -134,6 +136,12 @@ public struct Packet: Sendable, Hashable {
   public var payload: [UInt8]?
   /// The TCP flags byte: FIN 1, SYN 2, RST 4, PSH 8, ACK 16, URG 32.
   public var tcpFlags: UInt8?
+  /// Which bits of ``tcpFlags`` are known.
+  public var knownTCPFlags: UInt8 = .max
+  /// Whether the packet has IPv6 extension headers.
+  ///
+  /// `false` at first; the fragment header is not counted once fragments are put together.
+  public var hasExtensionHeaders: Bool? = false
   /// Whether it is a fragment after the first.
   ///
   /// `false` at first: connection tracking puts fragments together before the raw table

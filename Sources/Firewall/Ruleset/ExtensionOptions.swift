@@ -96,7 +96,18 @@ extension RuleParser {
         index += 1
       }
     }
+    if let kind = spec.kind, let value = option.arguments.first,
+      let expected = kind.fault(value, family)
+    {
+      throw source.error(at: tokens[index - 1], expected: "\(expected) as \(spec.name)")
+    }
     if clause < 0 {
+      if spec.arity != .open {
+        if isInverted { throw source.error(at: tokens[start], expected: "no \"!\" in a target") }
+        if target?.options.contains(where: { $0.name == option.name }) == true {
+          throw source.error(at: tokens[start], expected: "\(option.name) once")
+        }
+      }
       target?.options.append(option)
       return
     }

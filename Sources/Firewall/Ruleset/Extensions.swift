@@ -13,6 +13,8 @@ struct OptionSpec {
   /// The name the save format prints.
   var name: String
   var arity: OptionArity
+  /// What its value has to be, where the tools check it.
+  var kind: OptionValue?
 }
 
 /// A match or target extension and its options.
@@ -20,10 +22,13 @@ final class ExtensionSpec: Sendable {
   /// The name the save format prints.
   let name: String
   let options: [String: OptionSpec]
+  /// What a use of it must have.
+  let requirements: ExtensionRequirements?
 
-  init(name: String, options: [String: OptionSpec]) {
+  init(name: String, options: [String: OptionSpec], requirements: ExtensionRequirements?) {
     self.name = name
     self.options = options
+    self.requirements = requirements
   }
 
   /// The options that an abbreviation may stand for.
@@ -33,30 +38,33 @@ final class ExtensionSpec: Sendable {
 /// The options that iptables and ip6tables 1.8 know, by extension.
 ///
 /// A word `name` takes one argument, `name/N` takes N, `name~` takes one text, `name?` as many as
-/// follow, `a=b` is another spelling of `b`. Sources: iptables-extensions(8) and the option tables
+/// follow, `a=b` is another spelling of `b`; what follows a `:` is what the value has to be, see
+/// ``OptionValue``. Sources: iptables-extensions(8) and the option tables
 /// of the extensions. An extension that is missing here is kept all the same.
 enum Extensions {
   static let matches = parse(
     """
-    addrtype: src-type dst-type limit-iface-in/0 limit-iface-out/0
-    ah: ahspi ahlen ahres/0
+    addrtype: src-type:types dst-type:types limit-iface-in/0 limit-iface-out/0
+    ah: ahspi:r32 ahlen:u32 ahres/0
     bpf: object-pinned~ bytecode~
     cgroup: path~ cgroup
     cluster: cluster-total-nodes cluster-local-node cluster-local-nodemask cluster-hash-seed
     comment: comment~
-    connbytes: connbytes connbytes-dir connbytes-mode
+    connbytes: connbytes:r64< connbytes-dir:=original|reply|both
+    connbytes: connbytes-mode:=packets|bytes|avgpkt
     connlabel: label~ set/0
-    connlimit: connlimit-upto connlimit-above connlimit-mask connlimit-saddr/0 connlimit-daddr/0
-    connmark: mark
+    connlimit: connlimit-upto:u32 connlimit-above:u32 connlimit-mask connlimit-saddr/0
+    connlimit: connlimit-daddr/0
+    connmark: mark:m32
     conntrack: ctstate ctproto ctorigsrc ctorigdst ctreplsrc ctrepldst ctorigsrcport
-    conntrack: ctorigdstport ctreplsrcport ctrepldstport ctstatus ctexpire ctdir
-    cpu: cpu
-    dccp: sport source-port=sport dport destination-port=dport dccp-types dccp-option
+    conntrack: ctorigdstport ctreplsrcport ctrepldstport ctstatus ctexpire:r32 ctdir
+    cpu: cpu:u32
+    dccp: sport source-port=sport dport destination-port=dport dccp-types dccp-option:n1-255
     devgroup: src-group dst-group
-    dscp: dscp dscp-class
+    dscp: dscp:n0-63 dscp-class
     dst: dst-len dst-opts dst-not-strict/0
     ecn: ecn-tcp-cwr/0 ecn-tcp-ece/0 ecn-ip-ect
-    esp: espspi
+    esp: espspi:r32
     eui64:
     frag: fragid fraglen fragres/0 fragfirst/0 fragmore/0 fraglast/0
     hashlimit: hashlimit-upto hashlimit=hashlimit-upto hashlimit-above hashlimit-burst
@@ -65,29 +73,30 @@ enum Extensions {
     hashlimit: hashlimit-htable-gcinterval hashlimit-rate-match/0 hashlimit-rate-interval
     hbh: hbh-len hbh-opts hbh-not-strict/0
     helper: helper~
-    hl: hl-eq hl-lt hl-gt
+    hl: hl-eq:u8 hl-lt:u8 hl-gt:u8
     icmp: icmp-type
     icmp6: icmpv6-type
     iprange: src-range dst-range
     ipv6header: header soft/0
     ipvs: ipvs/0 vproto vaddr vport vdir vmethod vportctl
-    length: length
+    length: length:r16
     limit: limit limit-burst
-    mac: mac-source
-    mark: mark
+    mac: mac-source:mac
+    mark: mark:m32
     mh: mh-type
     multiport: sports source-ports=sports dports destination-ports=dports ports
     nfacct: nfacct-name~
-    osf: genre ttl log
+    osf: genre ttl:n0-2 log:n0-2
     owner: uid-owner gid-owner suppl-groups/0 socket-exists/0
     physdev: physdev-in physdev-out physdev-is-in/0 physdev-is-out/0 physdev-is-bridged/0
-    pkttype: pkt-type
+    pkttype: pkt-type:=unicast|broadcast|multicast|host|bcast|mcast
     policy: dir pol strict/0 reqid spi proto mode tunnel-src tunnel-dst next/0
-    quota: quota
+    quota: quota:u64
     rateest: rateest~ rateest1~ rateest2~ rateest-delta/0 rateest-lt/0 rateest-gt/0 rateest-eq/0
     rateest: rateest-bps? rateest-bps1? rateest-bps2? rateest-pps? rateest-pps1? rateest-pps2?
     realm: realm
-    recent: set/0 rcheck/0 update/0 remove/0 seconds reap/0 hitcount rttl/0 name~ rsource/0 rdest/0
+    recent: set/0 rcheck/0 update/0 remove/0 seconds reap/0 hitcount:n0-65535 rttl/0 name~
+    recent: rsource/0 rdest/0
     recent: mask
     rpfilter: loose/0 validmark/0 accept-local/0 invert/0
     rt: rt-type rt-segsleft rt-len rt-0-res/0 rt-0-addrs rt-0-not-strict/0
@@ -99,14 +108,14 @@ enum Extensions {
     srh: srh-segs-left-gt srh-segs-left-lt srh-last-entry-eq srh-last-entry-gt srh-last-entry-lt
     srh: srh-tag srh-psid srh-nsid srh-lsid
     state: state
-    statistic: mode probability every packet
+    statistic: mode:=random|nth probability:real every:u32 packet:u32
     string: from to algo string~ hex-string~ icase/0
     tcp: sport source-port=sport dport destination-port=dport tcp-flags/2 syn/0 tcp-option
-    tcpmss: mss
+    tcpmss: mss:r16<
     time: timestart timestop datestart datestop weekdays monthdays utc/0 localtz/0 kerneltz/0
     time: contiguous/0
     tos: tos
-    ttl: ttl-eq ttl=ttl-eq ttl-lt ttl-gt
+    ttl: ttl-eq:u8 ttl=ttl-eq ttl-lt:u8 ttl-gt:u8
     u32: u32~
     udp: sport source-port=sport dport destination-port=dport
     udplite: sport source-port=sport dport destination-port=dport
@@ -114,47 +123,49 @@ enum Extensions {
 
   static let targets = parse(
     """
-    AUDIT: type
+    AUDIT: type:=accept|drop|reject
     CHECKSUM: checksum-fill/0
     CLASSIFY: set-class
     CLUSTERIP: new/0 hashmode clustermac total-nodes local-node hash-init
-    CONNMARK: set-xmark save-mark/0 restore-mark/0 and-mark or-mark xor-mark set-mark nfmask ctmask
+    CONNMARK: set-xmark:m32 save-mark/0 restore-mark/0 and-mark:u32 or-mark:u32 xor-mark:u32
+    CONNMARK: set-mark:m32 nfmask ctmask
     CONNMARK: mask left-shift-mark right-shift-mark
     CONNSECMARK: save/0 restore/0
-    CT: notrack/0 helper~ timeout~ ctevents expevents zone zone-orig zone-reply
-    DNAT: to-destination random/0 persistent/0 random-fully/0
+    CT: notrack/0 helper~ timeout~ ctevents expevents zone:zone zone-orig:zone zone-reply:zone
+    DNAT: to-destination:nat random/0 persistent/0 random-fully/0
     DNPT: src-pfx dst-pfx
-    DSCP: set-dscp set-dscp-class
+    DSCP: set-dscp:n0-63 set-dscp-class
     ECN: ecn-tcp-remove/0 ecn-tcp-cwr ecn-tcp-ece ecn-ip-ect
-    HL: hl-set hl-inc hl-dec
+    HL: hl-set:u8 hl-inc:n1-255 hl-dec:n1-255
     HMARK: hmark-tuple hmark-mod hmark-offset hmark-src-prefix hmark-dst-prefix hmark-sport-mask
     HMARK: hmark-dport-mask hmark-spi-mask hmark-sport hmark-dport hmark-spi hmark-proto-mask
     HMARK: hmark-rnd
     IDLETIMER: timeout label~ alarm/0
     LED: led-trigger-id~ led-delay led-always-blink/0
-    LOG: log-level log-prefix~ log-tcp-sequence/0 log-tcp-options/0 log-ip-options/0 log-uid/0
+    LOG: log-level:level log-prefix~ log-tcp-sequence/0 log-tcp-options/0 log-ip-options/0
+    LOG: log-uid/0
     LOG: log-macdecode/0
-    MARK: set-xmark set-mark and-mark or-mark xor-mark
-    MASQUERADE: to-ports random/0 random-fully/0
+    MARK: set-xmark:m32 set-mark:m32 and-mark:u32 or-mark:u32 xor-mark:u32
+    MASQUERADE: to-ports:ports random/0 random-fully/0
     NETMAP: to
-    NFLOG: nflog-group nflog-prefix~ nflog-range nflog-size nflog-threshold
-    NFQUEUE: queue-num queue-balance queue-bypass/0 queue-cpu-fanout/0
+    NFLOG: nflog-group:u16 nflog-prefix~ nflog-range:u32 nflog-size:u32 nflog-threshold:u16
+    NFQUEUE: queue-num:u16 queue-balance:r16! queue-bypass/0 queue-cpu-fanout/0
     NOTRACK:
     RATEEST: rateest-name~ rateest-interval rateest-ewmalog
-    REDIRECT: to-ports random/0
+    REDIRECT: to-ports:ports random/0
     REJECT: reject-with
     SECMARK: selctx~
     SET: add-set/2 del-set/2 map-set/2 exist/0 timeout map-mark/0 map-prio/0 map-queue/0
-    SNAT: to-source random/0 random-fully/0 persistent/0
+    SNAT: to-source:nat random/0 random-fully/0 persistent/0
     SNPT: src-pfx dst-pfx
     SYNPROXY: mss wscale sack-perm/0 timestamp/0 ecn/0
-    TCPMSS: set-mss clamp-mss-to-pmtu/0
+    TCPMSS: set-mss:u16 clamp-mss-to-pmtu/0
     TCPOPTSTRIP: strip-options
     TEE: gateway oif
     TOS: set-tos and-tos or-tos xor-tos
     TPROXY: on-port on-ip tproxy-mark
     TRACE:
-    TTL: ttl-set ttl-inc ttl-dec
+    TTL: ttl-set:u8 ttl-inc:n1-255 ttl-dec:n1-255
     ULOG: ulog-nlgroup ulog-prefix~ ulog-cprange ulog-qthreshold
     ACCEPT:
     DROP:
@@ -189,7 +200,7 @@ enum Extensions {
       let name = String(line[..<colon])
       var known = options[name] ?? [:]
       for word in line[line.index(after: colon)...].split(separator: " ") {
-        if let equals = word.firstIndex(of: "=") {
+        if !word.contains(":"), let equals = word.firstIndex(of: "=") {
           let canonical = "--" + word[word.index(after: equals)...]
           known["--" + word[..<equals]] = known[canonical]
         } else {
@@ -200,10 +211,18 @@ enum Extensions {
       options[name] = known
     }
     return Dictionary(
-      uniqueKeysWithValues: options.map { ($0, ExtensionSpec(name: $0, options: $1)) })
+      uniqueKeysWithValues: options.map {
+        ($0, ExtensionSpec(name: $0, options: $1, requirements: ExtensionRequirements.all[$0]))
+      })
   }
 
-  private static func option(_ word: Substring) -> OptionSpec {
+  private static func option(_ whole: Substring) -> OptionSpec {
+    if let colon = whole.firstIndex(of: ":") {
+      var spec = option(whole[..<colon])
+      spec.kind = OptionValue(whole[whole.index(after: colon)...])
+      return spec
+    }
+    let word = whole
     if let slash = word.firstIndex(of: "/") {
       let count = Int(word[word.index(after: slash)...]) ?? 1
       return OptionSpec(name: "--" + word[..<slash], arity: .exactly(count))

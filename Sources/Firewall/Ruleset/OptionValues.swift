@@ -43,6 +43,7 @@ enum OptionValues {
         colons = 0
         length = 0
         isName = false
+      case UInt8(ascii: "-") where length == 1: return false
       case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
         UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."), UInt8(ascii: "+"),
         UInt8(ascii: "/"):

@@ -115,7 +115,13 @@ extension RuleParser {
     if let expected = BaseOptions.fault(letter, value, family) {
       throw source.error(at: tokens[at], expected: expected)
     }
-    if letter == UInt8(ascii: "p"), !isInverted { implicit = value }
+    if letter == UInt8(ascii: "p") {
+      if !isInverted {
+        implicit = value
+      } else if value == "0" || value == "all" {
+        throw source.error(at: tokens[at], expected: "a protocol that leaves some packets")
+      }
+    }
     if letter == UInt8(ascii: "s") || letter == UInt8(ascii: "d"),
       value.utf8.contains(UInt8(ascii: ","))
     {

@@ -82,11 +82,27 @@ struct RuleParser {
       return line
     }
     while index < tokens.count { try option(&line, isChain: isChain) }
+    try checkRequirements()
     if matches[0].options.isEmpty { matches.removeFirst() }
     line.matches = matches
     line.target = target
     matches = []
     return line
+  }
+
+  /// Whether the extensions have what they need.
+  private func checkRequirements() throws(FirewallError) {
+    guard !loaded.isEmpty else { return }
+    let hasProtocol = matches[0].options.contains { $0.name == "-p" }
+    for extent in loaded {
+      guard let spec = extent.spec, let requirements = spec.requirements else { continue }
+      let options = extent.clause < 0 ? target?.options ?? [] : matches[extent.clause].options
+      if let expected = requirements.fault(
+        options, of: spec, hasProtocol: hasProtocol, family: family)
+      {
+        throw errorAtEnd(expected)
+      }
+    }
   }
 
   // MARK: words

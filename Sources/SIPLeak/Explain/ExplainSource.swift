@@ -36,8 +36,8 @@ public struct ExplainSource: Sendable {
     }
     var snapshot = FirewallSnapshot(rulesets: [])
     do throws(FirewallError) {
-      if let ruleset { snapshot.rulesets.append(try Self.read(ruleset, .ipv4)) }
-      if let ruleset6 { snapshot.rulesets.append(try Self.read(ruleset6, .ipv6)) }
+      try Self.add(ruleset, .ipv4, to: &snapshot)
+      try Self.add(ruleset6, .ipv6, to: &snapshot)
       if let sets {
         snapshot.sets = try AddressSetReader.read(
           try InputFile.read(sets.string), source: sets.string)
@@ -50,6 +50,24 @@ public struct ExplainSource: Sendable {
 }
 
 extension ExplainSource {
+  /// Reads a family's file, with what it says it leaves out; without a file nothing is known of the
+  /// family.
+  private static func add(
+    _ path: FilePath?, _ family: AddressFamily, to snapshot: inout FirewallSnapshot
+  ) throws(FirewallError) {
+    guard let path else {
+      let option = family == .ipv4 ? "--ruleset" : "--ruleset6"
+      snapshot.unseen.append(
+        UnseenFilter(
+          family: family, backend: .nft, table: "any",
+          why: "no \(family.rawValue) rules were given (\(option))"))
+      return
+    }
+    let ruleset = try read(path, family)
+    snapshot.rulesets.append(ruleset)
+    snapshot.unseen += ruleset.noticedFilters
+  }
+
   /// Reads one file; its first lines say which backend printed it.
   ///
   /// `iptables-nft-save` signs with `(nf_tables)`; what is unsigned or older is the other one's.
@@ -57,7 +75,7 @@ extension ExplainSource {
     _ path: FilePath, _ family: AddressFamily
   ) throws(FirewallError) -> Ruleset {
     let bytes = try InputFile.read(path.string)
-    let head = String(decoding: bytes.prefix(200), as: UTF8.self)
+    let head = String(decoding: bytes.prefix(400), as: UTF8.self)
     return try RulesetReader.read(
       bytes, source: path.string, backend: head.contains("(nf_tables)") ? .nft : .legacy,
       family: family)

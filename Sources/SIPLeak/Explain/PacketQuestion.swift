@@ -9,6 +9,8 @@ public struct PacketQuestion: Sendable, Hashable {
   public var path: PacketPath
   /// The host's own addresses, for `addrtype`; `nil`: those of the observation.
   public var localAddresses: [IPAddress]?
+  /// What was not said of the packet and is taken to be as usual.
+  public var assumptions: Set<PacketAssumption> = []
 
   /// Makes a question.
   public init(_ packet: Packet, path: PacketPath, localAddresses: [IPAddress]? = nil) {
@@ -60,6 +62,11 @@ public enum PacketState: String, Sendable, Hashable, CaseIterable {
     }
     let isReply = self == .establishedReply
     if self != .related {
+      // Answered and confirmed, and not expected by a helper; whether ASSURED or translated is not
+      // said.
+      facts.status = 0xa
+      facts.knownStatus = 0xb
+      facts.helper = ""
       facts.originalSource = isReply ? destination : source
       facts.originalDestination = isReply ? source : destination
       facts.replySource = facts.originalDestination
@@ -90,18 +97,34 @@ extension PacketQuestion {
   ) {
     let from = sourcePort.map { Endpoint(source, $0) }
     let to = destinationPort.map { Endpoint(destination, $0) }
+    let facts = state.facts(source: from, destination: to)
     var packet = Packet(
       transport: transport, source: source, destination: destination, sourcePort: sourcePort,
-      destinationPort: destinationPort, inInterface: inInterface,
-      connection: state.facts(source: from, destination: to))
+      destinationPort: destinationPort, inInterface: inInterface, connection: facts)
     packet.outInterface = outInterface
-    // What is usual where nothing is said: a ping, and a TCP flow that begins with SYN.
-    switch transport {
-    case .icmp: packet.icmp = (type: 8, code: 0)
-    case .icmpv6: packet.icmp = (type: 128, code: 0)
-    case .tcp where state == .new: packet.tcpFlags = 2
+    // What is usual where nothing is said: a ping, a TCP flow that begins with SYN and goes on with
+    // ACK, with or without PSH.
+    switch (transport, state) {
+    case (.icmp, .new), (.icmp, .establishedOriginal), (.icmp, .untracked):
+      packet.icmp = (type: 8, code: 0)
+    case (.icmpv6, .new), (.icmpv6, .establishedOriginal), (.icmpv6, .untracked):
+      packet.icmp = (type: 128, code: 0)
+    case (.icmp, .establishedReply): packet.icmp = (type: 0, code: 0)
+    case (.icmpv6, .establishedReply): packet.icmp = (type: 129, code: 0)
+    case (.tcp, .new): packet.tcpFlags = 2
+    case (.tcp, .establishedOriginal), (.tcp, .establishedReply):
+      packet.tcpFlags = 0x10
+      packet.knownTCPFlags = ~0x08
     default: break
     }
+    packet.bridgePort = BridgePort.none
+    packet.isDecapsulated = false
     self.init(packet, path: path, localAddresses: localAddresses)
+    assumptions = Set(PacketAssumption.allCases)
+    if transport != .tcp { assumptions.remove(.usualFlags) }
+    if !transport.isICMP { assumptions.remove(.echo) }
+    if source.family == .ipv4 { assumptions.remove(.noExtensionHeaders) }
+    assumptions.remove(.notTranslated)
+    if facts.helper == nil || state == .new { assumptions.remove(.notExpected) }
   }
 }

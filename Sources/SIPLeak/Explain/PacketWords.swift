@@ -15,7 +15,7 @@ public enum PacketWords {
   public static func read(_ text: String) throws(SIPLeakError) -> PacketQuestion {
     var words = Words(text)
     let name = try words.next("a protocol: udp, tcp, icmp, ipv6-icmp, sctp or a number")
-    guard let transport = IPProtocol(word: name.text) else {
+    guard var transport = IPProtocol(word: name.text) else {
       throw words.bad(name, "a protocol: udp, tcp, icmp, ipv6-icmp, sctp or a number")
     }
     let source = try words.end("the source: ADDRESS or ADDRESS:PORT")
@@ -25,13 +25,18 @@ public enum PacketWords {
     guard source.address.family == destination.address.family else {
       throw words.bad(destination.word, "an address of the source's family")
     }
+    // The name people give to both.
+    if transport == .icmp, source.address.family == .ipv6 { transport = .icmpv6 }
     var pairs = Pairs()
     while let key = words.nextIfAny() { try pairs.read(key, &words) }
     var question = PacketQuestion(
       transport: transport, source: source.address, sourcePort: source.port,
       destination: destination.address, destinationPort: destination.port, state: pairs.state,
       inInterface: pairs.inInterface, outInterface: pairs.outInterface, path: pairs.path)
-    if let icmp = pairs.icmp { question.packet.icmp = icmp }
+    if let icmp = pairs.icmp {
+      question.packet.icmp = icmp
+      question.assumptions.remove(.echo)
+    }
     if let mark = pairs.mark { question.packet.mark = mark }
     question.packet.ttl = pairs.ttl
     question.packet.length = pairs.length
@@ -144,6 +149,16 @@ extension IPProtocol {
     case "sctp": self = .sctp
     case "dccp": self = .dccp
     case "udplite": self = .udplite
+    case "igmp": self.init(rawValue: 2)
+    case "ipip", "ipencap": self.init(rawValue: 4)
+    case "ipv6": self.init(rawValue: 41)
+    case "gre": self.init(rawValue: 47)
+    case "esp": self.init(rawValue: 50)
+    case "ah": self.init(rawValue: 51)
+    case "ospf": self.init(rawValue: 89)
+    case "pim": self.init(rawValue: 103)
+    case "vrrp": self.init(rawValue: 112)
+    case "l2tp": self.init(rawValue: 115)
     default:
       guard let number = UInt8(word) else { return nil }
       self.init(rawValue: number)

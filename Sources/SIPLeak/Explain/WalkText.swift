@@ -8,11 +8,13 @@ public enum WalkText {
   /// - Parameters:
   ///   - question: The packet.
   ///   - walk: What may become of it.
+  ///   - assumed: What its verdict hangs on of what was not said.
   ///   - stateRules: The state rules it meets, in order, with the first to stand before.
   ///   - style: Colour and width.
   /// - Returns: Lines, each ending in a newline.
   public static func text(
-    _ question: PacketQuestion, _ walk: Walk, stateRules: [RuleReference], style: TextStyle
+    _ question: PacketQuestion, _ walk: Walk, assumed: [PacketAssumption] = [],
+    stateRules: [RuleReference], style: TextStyle
   ) -> String {
     var lines = [style.bold(title(question)), ""]
     var place = ""
@@ -31,6 +33,9 @@ public enum WalkText {
         style.wrapped("- " + EscapedText.terminal($0.text), indent: 4)
       }
       if walk.unknowns.count > 10 { lines.append("    … and \(walk.unknowns.count - 10) more") }
+    }
+    for assumption in assumed {
+      lines += style.wrapped("taken for granted: \(assumption.rawValue)", indent: 2)
     }
     for reason in walk.dependsOnMemory {
       lines += style.wrapped(

@@ -34,22 +34,46 @@ struct Comparison {
       shown[rule.backend]?.contains("\(rule.table) \(rule.chain)") == true
     }
     for (number, sent) in scenario.packets.enumerated() where number < observation.packets.count {
-      let walk = evaluation.walk(sent.packet, to: sent.path)
-      if walk.translation != .asAsked, sent.path == .forward {
-        skipped += 1
-        continue
-      }
+      let (walk, _) = evaluation.walkAsRouted(sent.packet, to: sent.path)
+      if walk.translation == .uncertain { skipped += 1 }
       verdicts += 1
       if walk.isCertain { certain += 1 }
       let observed = observation.packets[number]
       if observed.isAccepted { accepted += 1 }
       rules += observed.counts.keys.count { $0.index > 0 }
-      let differences = Self.differences(walk, observed, isShown)
+      var differences = Self.differences(walk, observed, isShown)
+      for (what, packet) in Self.blurred(sent.packet) where differences.isEmpty {
+        let (walk, _) = evaluation.walkAsRouted(packet, to: sent.path)
+        differences = Self.differences(walk, observed, isShown).map { "without \(what): \($0)" }
+      }
       if differences.isEmpty { continue }
       disagreements.append(
         Disagreement(
           packet: number, differences: differences, walk: walk, observed: observed))
     }
+  }
+
+  /// The packet with less known of it: what is certain then must hold of the whole packet too.
+  private static func blurred(_ packet: Packet) -> [(what: String, packet: Packet)] {
+    var plain = packet
+    plain.tcpFlags = nil
+    plain.length = nil
+    plain.payload = nil
+    plain.ttl = nil
+    plain.typeOfService = nil
+    plain.sourceHardwareAddress = nil
+    plain.connection.mark = nil
+    plain.connection.knownStatus = 0xb
+    var vague = packet
+    vague.icmp = nil
+    vague.sourcePort = nil
+    vague.inInterface = nil
+    vague.outInterface = nil
+    vague.bridgePort = nil
+    vague.connection.direction = nil
+    vague.connection.status = nil
+    vague.hasExtensionHeaders = nil
+    return [("headers", plain), ("facts", vague)]
   }
 
   private static func differences(

@@ -13,7 +13,7 @@ enum HeldFlow {
   static func insert(
     _ packets: [Packet], in namespace: NetworkNamespace
   ) throws(NetlinkError) {
-    let held = packets.filter { $0.connection.state != .new }
+    let held = packets.filter { $0.connection.state == .established }
     guard !held.isEmpty else { return }
     var socket = try NetlinkSocket.open(.netfilter, in: namespace)
     for packet in held { try socket.request(request(packet), operation: "insert a flow") }

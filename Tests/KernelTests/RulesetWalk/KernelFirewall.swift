@@ -50,6 +50,7 @@ struct KernelFirewall {
     "mangle": ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"],
     "nat": ["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"],
     "filter": ["INPUT", "FORWARD", "OUTPUT"],
+    "security": ["INPUT", "FORWARD", "OUTPUT"],
   ]
 
   init(_ lab: Lab) async throws {
@@ -175,7 +176,7 @@ struct KernelFirewall {
     for family in AddressFamily.allCases {
       script += "\(tool(.legacy, family))-restore <<'END'\n\(emptyTables)END\n"
     }
-    script += "conntrack -F >/dev/null 2>&1\nipset destroy\n"
+    script += "conntrack -F >/dev/null 2>&1\nipset flush\nipset destroy\n"
     script += "ipset restore <<'END'\n\(scenario.setText)END\n"
     for backend in scenario.backends {
       let restore = "\(tool(backend, scenario.family))-restore"

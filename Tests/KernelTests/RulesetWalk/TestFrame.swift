@@ -26,7 +26,9 @@ enum TestFrame {
     let sum = checksum(pseudo + body)
     let place = packet.transport == .tcp ? 16 : packet.transport == .udp ? 6 : 2
     // Zero means none to UDP.
-    body.replaceSubrange(place..<place + 2, with: big(sum == 0 ? 0xffff : sum))
+    if packet.transport != .sctp {
+      body.replaceSubrange(place..<place + 2, with: big(sum == 0 ? 0xffff : sum))
+    }
     let addresses = packet.source.networkBytes + packet.destination.networkBytes
     let service = packet.typeOfService ?? 0
     let hops = packet.ttl ?? 64
@@ -62,6 +64,13 @@ enum TestFrame {
       header += [0x50, flags]
       header += big(8192 as UInt16)
       return header + [0, 0, 0, 0] + payload
+    case .sctp:
+      // One INIT chunk with a tag of its own, and DATA-less padding in the shape of a parameter.
+      let chunk = big(UInt16(20 + payload.count)) + big(7 as UInt32) + big(65536 as UInt32)
+      let streams = big(1 as UInt16) + big(1 as UInt16) + big(9 as UInt32)
+      var body = ports + [0, 0, 0, 0, 0, 0, 0, 0, 1, 0] + chunk + streams + payload
+      body.replaceSubrange(8..<12, with: crc32c(body))
+      return body
     default:
       var header: [UInt8] = packet.icmp.map { [$0.type, $0.code] } ?? [0, 0]
       header += [0, 0]
@@ -75,6 +84,16 @@ enum TestFrame {
     (0..<Number.bitWidth / 8).map {
       UInt8(truncatingIfNeeded: number >> (Number.bitWidth - 8 - 8 * $0))
     }
+  }
+
+  /// SCTP's checksum, as it stands in the header.
+  private static func crc32c(_ bytes: [UInt8]) -> [UInt8] {
+    var value = UInt32.max
+    for byte in bytes {
+      value ^= UInt32(byte)
+      for _ in 0..<8 { value = value >> 1 ^ (value & 1 == 1 ? 0x82f6_3b78 : 0) }
+    }
+    return Array(big(~value).reversed())
   }
 
   /// The internet checksum of RFC 1071.

@@ -1,5 +1,5 @@
-/// A JSON value, as far as reading `nft -j` needs it.
-enum JSONValue {
+/// A JSON value, as far as reading `nft -j` and packets in bulk needs it.
+package enum JSONValue: Sendable {
   case null
   case bool(Bool)
   case number(Double)
@@ -7,22 +7,22 @@ enum JSONValue {
   case array([JSONValue])
   case object([String: JSONValue])
 
-  subscript(key: String) -> JSONValue? {
+  package subscript(key: String) -> JSONValue? {
     if case .object(let members) = self { return members[key] }
     return nil
   }
 
-  var string: String? {
+  package var string: String? {
     if case .string(let text) = self { return text }
     return nil
   }
 
-  var number: Double? {
+  package var number: Double? {
     if case .number(let value) = self { return value }
     return nil
   }
 
-  var array: [JSONValue]? {
+  package var array: [JSONValue]? {
     if case .array(let values) = self { return values }
     return nil
   }
@@ -36,12 +36,12 @@ enum JSONValue {
 }
 
 /// Reads JSON without trusting it: bounded depth, an error with its place for anything odd.
-struct JSONReader {
+package struct JSONReader {
   private let source: SourceText
   private var index = 0
   private static let deepest = 64
 
-  init(_ bytes: [UInt8], name: String, operation: String) {
+  package init(_ bytes: [UInt8], name: String, operation: String) {
     source = SourceText(bytes: bytes, name: name, operation: operation)
   }
 
@@ -72,6 +72,38 @@ struct JSONReader {
     try expect(UInt8(ascii: "}"), "the end of the object")
     skip()
     if index < source.bytes.count { throw error("the end of the text") }
+  }
+
+  /// Reads one object that is the whole text: its members in order, each with the column (in bytes)
+  /// at which its value begins.
+  package mutating func members() throws(FirewallError) -> [(
+    key: String, value: JSONValue, column: Int
+  )] {
+    var members: [(key: String, value: JSONValue, column: Int)] = []
+    try expect(UInt8(ascii: "{"), "an object")
+    skip()
+    if peek() == UInt8(ascii: "}") {
+      index += 1
+    } else {
+      while true {
+        skip()
+        let key = try text()
+        try expect(UInt8(ascii: ":"), "a colon")
+        skip()
+        let column = index + 1
+        members.append((key, try value(depth: 0), column))
+        skip()
+        if peek() == UInt8(ascii: ",") {
+          index += 1
+          continue
+        }
+        try expect(UInt8(ascii: "}"), "a comma or the end of the object")
+        break
+      }
+    }
+    skip()
+    if index < source.bytes.count { throw error("the end of the line") }
+    return members
   }
 
   private func error(_ expected: String) -> FirewallError {

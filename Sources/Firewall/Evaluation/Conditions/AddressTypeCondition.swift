@@ -59,25 +59,33 @@ struct AddressTypeCondition: MatchCondition {
     }
     let found =
       address.family == .ipv4
-      ? ipv4(address, situation.host.localAddresses)
-      : ipv6(address, situation.host.localAddresses)
+      ? ipv4(address, situation.host.localAddresses, isElsewhere(situation))
+      : ipv6(address, situation.host.localAddresses, isElsewhere(situation))
     // That a local address is on the interface itself was not observed.
     if limitsInterface, found != .no { return .unknown }
     return found.inverted(isInverted)
   }
 
+  /// Whether the routing decision has shown that the address is none of the host's.
+  private func isElsewhere(_ situation: Situation) -> Bool {
+    !isSource && situation.isRouted
+  }
+
   /// The kernel finds exactly one type, in the local table.
-  private func ipv4(_ address: IPAddress, _ local: Set<IPAddress>?) -> Truth {
+  private func ipv4(
+    _ address: IPAddress, _ local: Set<IPAddress>?, _ isElsewhere: Bool
+  ) -> Truth {
     let bits = UInt32(truncatingIfNeeded: address.bits)
     if bits >> 24 == 0 || bits == .max { return Truth(types.contains(.broadcast)) }
     if bits >> 28 == 0xe { return Truth(types.contains(.multicast)) }
     if bits >> 24 == 127 {
       return bits == 0x7fff_ffff ? Truth(types.contains(.broadcast)) : Truth(types.contains(.local))
     }
-    guard let local else { return .unknown }
-    if local.contains(address) { return Truth(types.contains(.local)) }
-    // A subnet's broadcast address ends in ones, on older kernels also in zeros.
-    let mayBroadcast = bits & 3 == 3 || bits & 3 == 0
+    if local == nil, !isElsewhere { return .unknown }
+    if local?.contains(address) == true { return Truth(types.contains(.local)) }
+    // A subnet's broadcast address ends in ones, on older kernels also in zeros; what goes there is
+    // never forwarded.
+    let mayBroadcast = !isElsewhere && (bits & 3 == 3 || bits & 3 == 0)
     if types.contains(.broadcast) != types.contains(.unicast), mayBroadcast { return .unknown }
     // Routes of the other types may stand in a local table, which was not read.
     let rare: Set<Kind> = [.anycast, .blackhole, .unreachable, .prohibit, .throw, .nat, .xresolve]
@@ -87,7 +95,9 @@ struct AddressTypeCondition: MatchCondition {
 
   /// The kernel asks the address itself for unicast, multicast and unspecified, and a route only
   /// for the rest.
-  private func ipv6(_ address: IPAddress, _ local: Set<IPAddress>?) -> Truth {
+  private func ipv6(
+    _ address: IPAddress, _ local: Set<IPAddress>?, _ isElsewhere: Bool
+  ) -> Truth {
     let isMulticast = address.bits >> 120 == 0xff
     if types.contains(.unicast), isMulticast || address.isUnspecified { return .no }
     if types.contains(.multicast), !isMulticast { return .no }
@@ -96,7 +106,7 @@ struct AddressTypeCondition: MatchCondition {
     if types.contains(.local), types.isDisjoint(with: rare) {
       if address.isLoopback { return .yes }
       if isMulticast { return .unknown }
-      return Truth(local.map { $0.contains(address) })
+      return isElsewhere ? .no : Truth(local.map { $0.contains(address) })
     }
     return types.isDisjoint(with: rare) ? .yes : .unknown
   }

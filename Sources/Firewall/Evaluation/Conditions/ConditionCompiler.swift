@@ -61,6 +61,10 @@ struct ConditionCompiler {
     case "string": compileString(options)
     case "u32": compileU32(options)
     case "bpf": compileBPF(options)
+    case "statistic": compileStatistic(options)
+    case "quota": compileQuota(options)
+    case "rt", "hbh", "dst", "frag", "srh", "ah", "ipv6header":
+      compileExtensionHeader(name, options)
     default: Self.knownUndecidable[name].map { [.undecidable($0)] }
     }
   }

@@ -89,7 +89,9 @@ struct ConnectionCondition: MatchCondition {
     switch test {
     case .transport(let number):
       // An ICMP error belongs to a flow of another protocol.
-      if situation.packet.connection.state == .related { return .unknown }
+      if situation.packet.connection.state == .related, situation.packet.transport.isICMP {
+        return .unknown
+      }
       return Truth(situation.transport == number)
     case .address(let place, let pattern):
       return Truth(end(place, situation, variant).address.map(pattern.contains))

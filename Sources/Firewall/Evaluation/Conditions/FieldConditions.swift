@@ -92,6 +92,10 @@ struct HeaderField: MatchCondition {
 
   func truth(_ situation: Situation, _ variant: Variant) -> Truth {
     if field == .length, low == 0, high == 65_535 { return Truth(!isInverted) }
+    // No packet is shorter than its headers.
+    if field == .length, situation.packet.length == nil, high < situation.packet.leastLength {
+      return Truth(isInverted)
+    }
     return Truth(value(situation, variant).map { (low <= $0 && $0 <= high) != isInverted })
   }
 
@@ -129,5 +133,20 @@ struct TypeOfService: MatchCondition {
 
   func missing(_ situation: Situation, _ variant: Variant) -> Missing {
     Missing(.fact, "the packet's type of service is not known")
+  }
+}
+
+extension Packet {
+  /// The length of the headers a packet of its protocol has at least.
+  fileprivate var leastLength: UInt32 {
+    let own: UInt32 =
+      switch transport {
+      case .tcp: 20
+      case .udp, .udplite, .icmp: 8
+      case .icmpv6: 4
+      case .sctp, .dccp: 12
+      default: 0
+      }
+    return (family == .ipv4 ? 20 : 40) + (isLaterFragment == false ? own : 0)
   }
 }

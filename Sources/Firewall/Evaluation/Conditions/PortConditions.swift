@@ -177,23 +177,6 @@ extension ConditionCompiler {
   }
 }
 
-/// `--tcp-flags` and `--syn`.
-struct TCPFlags: MatchCondition {
-  var mask: UInt8
-  var wanted: UInt8
-  var isInverted: Bool
-
-  func truth(_ situation: Situation, _ variant: Variant) -> Truth {
-    guard let isLater = situation.packet.isLaterFragment else { return .unknown }
-    if isLater { return .no }
-    return Truth(situation.packet.tcpFlags.map { ($0 & mask == wanted) != isInverted })
-  }
-
-  func missing(_ situation: Situation, _ variant: Variant) -> Missing {
-    Missing(.fact, "the TCP flags are not known")
-  }
-}
-
 /// The ports of `-m multiport`.
 struct PortList: MatchCondition {
   enum Place: Sendable { case source, destination, either }

@@ -77,11 +77,13 @@ struct TargetCompiler {
     var markMask = UInt32.max
     var connectionMask = UInt32.max
     var saves: Bool?
+    var isShifted = false
     for option in options {
       let value = option.only.flatMap { UInt32(anyBase: $0) }
       switch option.name {
       case "--save-mark": saves = true
       case "--restore-mark": saves = false
+      case "--left-shift-mark", "--right-shift-mark": isShifted = true
       case "--nfmask":
         guard let value else { return nil }
         markMask = value
@@ -95,6 +97,8 @@ struct TargetCompiler {
       default: return nil
       }
     }
+    // What is shifted is not computed.
+    if isShifted { return saves == false ? .anyMark : nil }
     return saves.map {
       $0
         ? .saveMark(markMask: markMask, connectionMask: connectionMask)

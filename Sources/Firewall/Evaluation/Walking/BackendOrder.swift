@@ -28,6 +28,12 @@ extension Evaluation {
 extension Walk {
   /// Takes in what another order of the backends' chains would lead to.
   mutating func join(_ other: Walk, undecided tables: [String]) {
+    let names = tables.joined(separator: ", ")
+    join(other, because: "which backend's chains come first is not shown: \(names)")
+  }
+
+  /// Takes in another walk the packet may take instead, and why which of them is not known.
+  mutating func join(_ other: Walk, because reason: String) {
     for outcome in other.outcomes where !outcomes.contains(outcome) { outcomes.append(outcome) }
     let others = Dictionary(
       other.path.map { ($0.rule, $0.isCertain) }, uniquingKeysWith: { $0 || $1 })
@@ -44,8 +50,6 @@ extension Walk {
     if translation != other.translation { translation = .uncertain }
     if zone != other.zone { zone = nil }
     guard !isCertain, unknowns.isEmpty else { return }
-    let names = tables.joined(separator: ", ")
-    unknowns.append(
-      UnknownReason(.fact, "which backend's chains come first is not shown: \(names)"))
+    unknowns.append(UnknownReason(.fact, reason))
   }
 }

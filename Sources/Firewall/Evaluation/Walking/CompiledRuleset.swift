@@ -14,8 +14,10 @@ struct RuleGuard: Sendable {
   private var source: UInt128 = 0
   private var mask: UInt128 = 0
   private var transport: UInt8 = 0
+  private var lowestPort: UInt16 = 0
+  private var highestPort = UInt16.max
 
-  /// Takes the plain source address and the plain protocol out of a rule's conditions.
+  /// Takes the plain source address and port and the plain protocol out of a rule's conditions.
   init(_ conditions: [Condition]) {
     for condition in conditions {
       switch condition {
@@ -23,14 +25,20 @@ struct RuleGuard: Sendable {
         source = address
         self.mask = mask
       case .transport(let number, isInverted: false): transport = number
+      case .sourcePort(let low, let high, isInverted: false):
+        lowestPort = low
+        highestPort = high
       default: break
       }
     }
   }
 
   /// Whether a packet certainly does not match the rule; otherwise nothing is said.
-  func rejects(source: UInt128, transport: UInt8) -> Bool {
-    source & mask != self.source || self.transport != 0 && transport != self.transport
+  func rejects(_ situation: Situation) -> Bool {
+    if situation.source & mask != source { return true }
+    if transport != 0, situation.transport != transport { return true }
+    guard let port = situation.guardedPort else { return false }
+    return port < lowestPort || port > highestPort
   }
 }
 

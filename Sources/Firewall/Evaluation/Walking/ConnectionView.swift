@@ -71,7 +71,13 @@ extension Situation {
   }
 
   var direction: FlowDirection? {
-    packet.connection.direction ?? (packet.connection.state == .new ? .original : nil)
+    if let known = packet.connection.direction { return known }
+    switch packet.connection.state {
+    case .new: return .original
+    // What a helper expected begins its flow; an ICMP error may go either way.
+    case .related: return packet.transport.isICMP ? nil : .original
+    case .established, .invalid, .untracked: return nil
+    }
   }
 
   /// The status bits as this packet's rules see them.
@@ -79,7 +85,10 @@ extension Situation {
     let seenReply: UInt32 = 1 << 1
     let assured: UInt32 = 1 << 2
     let destinationNAT: UInt32 = 1 << 5
-    var status = BitPattern(packet.connection.status)
+    var status =
+      packet.connection.status.map {
+        BitPattern(value: $0, known: packet.connection.knownStatus)
+      } ?? .anything
     // Set by conntrack on the first packet of the other direction, before any rule sees it.
     if packet.connection.state == .established {
       let before = status
@@ -126,7 +135,9 @@ extension Situation {
   }
 
   /// An ICMP error is RELATED to a flow whose tuple is not its own.
-  private var isOfItsFlow: Bool { packet.connection.state != .related }
+  private var isOfItsFlow: Bool {
+    packet.connection.state != .related || !packet.transport.isICMP
+  }
 
   private var wireSource: TupleEnd {
     TupleEnd(address: packet.source, port: packet.sourcePort)

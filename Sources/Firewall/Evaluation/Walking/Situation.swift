@@ -30,6 +30,8 @@ struct Situation: Sendable {
   /// Known and empty where the kernel has no output device yet: PREROUTING and INPUT.
   let forwardInterface: InterfaceName?
   let isLoopback: Bool
+  /// The source port where a question about it is answered by it alone.
+  let guardedPort: UInt16?
   var stage: Stage = .raw
   /// Sets that a SET target may have changed on this walk.
   var touchedSets: [String] = []
@@ -43,6 +45,8 @@ struct Situation: Sendable {
     inInterface = packet.inInterface.map(InterfaceName.init)
     forwardInterface = packet.outInterface.map(InterfaceName.init)
     isLoopback = packet.inInterface == "lo"
+    guardedPort =
+      packet.transport.hasPorts && packet.isLaterFragment == false ? packet.sourcePort : nil
   }
 
   /// The output device the rule sees.

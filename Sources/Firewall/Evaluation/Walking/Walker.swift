@@ -127,11 +127,15 @@ struct Walker {
           + guide.next(
             ruleset, chain, from: stack[top].next, stack[top].live, &stack[top].cursor,
             count: rules.count)
+        while position < rules.upperBound, compiled.guards[position].rejects(situation) {
+          position =
+            rules.lowerBound
+            + guide.next(
+              ruleset, chain, from: position - rules.lowerBound + 1, stack[top].live,
+              &stack[top].cursor, count: rules.count)
+        }
       } else {
-        while isLive, position < rules.upperBound,
-          compiled.guards[position].rejects(
-            source: situation.source, transport: situation.transport)
-        {
+        while isLive, position < rules.upperBound, compiled.guards[position].rejects(situation) {
           position += 1
         }
       }
