@@ -38,6 +38,8 @@ public struct Audit: Sendable {
   ///   - observation: What was read.
   ///   - policy: Whom the operator trusts; nothing by default.
   public init(_ observation: Observation, policy: AuditPolicy = AuditPolicy()) {
+    let markers = observation.sample.firewall.snapshot.traceMarkerCount
+    let observation = observation.withoutTraceMarkers
     var judge = FlowJudge(observation, policy: policy)
     let snapshot = observation.sample.firewall.snapshot
     var findings: [Finding] = []
@@ -74,7 +76,7 @@ public struct Audit: Sendable {
     stateRules = judge.stateRules
     problems = observation.problems
     isComplete = observation.problems.isEmpty
-    blindSpots = BlindSpot.all(of: observation, snapshot: snapshot)
+    blindSpots = BlindSpot.all(of: observation, snapshot: snapshot) + BlindSpot.traceMarkers(markers)
   }
 
   /// Which of two findings of one host stands for both, whatever order the flows came in.
