@@ -76,7 +76,8 @@ public struct Audit: Sendable {
     stateRules = judge.stateRules
     problems = observation.problems
     isComplete = observation.problems.isEmpty
-    blindSpots = BlindSpot.all(of: observation, snapshot: snapshot) + BlindSpot.traceMarkers(markers)
+    blindSpots =
+      BlindSpot.all(of: observation, snapshot: snapshot) + BlindSpot.traceMarkers(markers)
   }
 
   /// Which of two findings of one host stands for both, whatever order the flows came in.

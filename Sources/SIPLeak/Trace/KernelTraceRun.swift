@@ -68,6 +68,7 @@ public struct KernelTraceRun: Sendable {
   /// - Parameters:
   ///   - request: Whose packets; of a peer with several flows the busiest.
   ///   - endpoints: Which ports count as SIP.
+  ///   - stop: Ends it early; what was heard is then lost.
   ///   - report: Called with each step as it is done.
   /// - Returns: What the kernel said.
   /// - Throws: ``SIPLeakError``: `unchanged`, `undone` or `notUndone`.

@@ -114,8 +114,9 @@ public struct TracePlan: Sendable {
 
   private mutating func place(_ index: Int, everyRule: Bool) {
     let subject = subjects[index]
-    let hits = Set(subject.allCourses.flatMap { $0.walk.path.map(\.rule) })
-    let wanted = hits.union(subject.landmarks)
+    let expected = Set(subject.courses.flatMap { $0.walk.path.map(\.rule) })
+    let wanted = Set(subject.alternatives.flatMap { $0.walk.path.map(\.rule) })
+      .union(subject.landmarks).filter { $0.table != "nat" }.union(expected)
     var met = Set(wanted.map { ChainName($0) })
     let stops = TracePath.stops(subject.path)
     // Also where the walk ends before: if it is wrong, that is where it shows. The nat table is met
