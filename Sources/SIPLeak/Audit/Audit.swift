@@ -18,6 +18,8 @@ public struct Audit: Sendable {
   public var sipFlowCount: Int
   /// The state rules that flows to SIP are let in by, findings or not.
   public var stateRules: [RuleReference]
+  /// What moved between two readings, taken together; `nil` with one reading.
+  public var correlation: Correlation?
 
   /// Whether everything was read, nothing found, and every block does what it should.
   public var isClean: Bool {
@@ -74,6 +76,7 @@ public struct Audit: Sendable {
     sipFlowCount = seen
     blocks = StandingBlock.all(of: observation, policy: policy)
     stateRules = judge.stateRules
+    correlation = Correlation(self.findings, judge: judge)
     problems = observation.problems
     isComplete = observation.problems.isEmpty
     blindSpots =

@@ -20,8 +20,9 @@ public enum TraceMarker {
   /// The comment alone proves nothing: a rule that decides, or that does something when it matches,
   /// is somebody else's whatever it says.
   public static func isMarker(_ rule: Rule) -> Bool {
-    guard let comment = rule.comment, comment.hasPrefix(label + " ") else { return false }
+    // First what tells nearly all rules apart: this is asked of every rule of every reading.
     guard rule.target == nil || rule.target?.name == "TRACE" else { return false }
+    guard let comment = rule.comment, comment.hasPrefix(label + " ") else { return false }
     return rule.matches.allSatisfy { matches.contains($0.name) }
   }
 }
