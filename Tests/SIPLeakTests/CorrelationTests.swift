@@ -69,7 +69,7 @@ import Testing
     #expect(correlation.sipRules.map(\.growth.packets) == [1])
     let text = correlation.statements.joined(separator: "\n")
     #expect(
-      text.contains("let in 1 packets, the first of a flow each; 1 flow to SIP began"), "\(text)")
+      text.contains("let in 1 packet, the first of a flow each; 1 flow to SIP began"), "\(text)")
   }
 
   @Test("Without accounting the refreshed timeout is the sign of life, and nothing is divided")

@@ -30,7 +30,7 @@ extension Correlation {
       return ["the rule \(place) that lets them in \(why)", alive(entry)].compactMap { $0 }
     }
     guard let packets = entry.findingPackets else {
-      var line = "\(place) let in \(Quantity.grouped(growth)) packets"
+      var line = "\(place) let in \(Self.packets(growth))"
       line += ", and whose they are is not counted: "
       line += "flows that began without accounting have no counters"
       return [line, alive(entry)].compactMap { $0 }
@@ -45,7 +45,7 @@ extension Correlation {
     }
     let some = notes.isEmpty ? "" : " (\(notes.joined(separator: ", ")))"
     var line =
-      "\(place) let in \(Quantity.grouped(growth)) packets; \(Quantity.grouped(packets)) came in "
+      "\(place) let in \(Self.packets(growth)); \(Quantity.grouped(packets)) came in "
       + flows + some
     if growth == 0 {
       if packets > 0 {
@@ -93,8 +93,12 @@ extension Correlation {
         "\(what) let in nothing while \(flows) lived: such a rule counts the first packet of a "
         + "flow only" + (newFlows == 0 ? ", and none began" : "")
     }
-    return "\(what) let in \(Quantity.grouped(sum)) packets, the first of a flow each; \(newFlows) "
+    return "\(what) let in \(Self.packets(sum)), the first of a flow each; \(newFlows) "
       + "flow\(newFlows == 1 ? "" : "s") to SIP began and still stand\(newFlows == 1 ? "s" : "")"
+  }
+
+  private static func packets(_ count: UInt64) -> String {
+    "\(Quantity.grouped(count)) packet\(count == 1 ? "" : "s")"
   }
 
   private static func percent(_ share: Double) -> String {
