@@ -130,7 +130,14 @@ struct TraceCommand: AsyncParsableCommand {
     guard apply else {
       let plan = try await run.plan(request, endpoints: sip.endpoints)
       let transaction = try tracing.transaction(plan).get()
-      Console.print(TraceText.text(transaction, command: command, seconds: seconds))
+      switch format {
+      case .json:
+        var shown = plan
+        shown.transactions = [transaction]
+        Console.print(try TraceJSON(shown).line())
+      case .text:
+        Console.print(TraceText.text(transaction, command: command, seconds: seconds))
+      }
       return 0
     }
     let stop = TraceStop()

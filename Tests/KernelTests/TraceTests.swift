@@ -112,15 +112,16 @@ extension Kernel {
         let counters = try await traced.counters()
         let flow = try #require(try await traced.flow())
         let refused = traced.attacker.refusedCount
-        let received = traced.attacker.receivedCount
+        // Packets also come while markers are put in and taken out.
+        traced.attacker.keepSending(every: .milliseconds(1), to: traced.server.local)
         let result = try await traced.trace("\(traced.attacker.local)") {
-          traced.attacker.keepSending(every: .milliseconds(1), to: traced.server.local)
+          let received = traced.attacker.receivedCount
           for _ in 0..<2000 where traced.attacker.receivedCount < received + 1000 {
             try await Task.sleep(for: .milliseconds(20))
           }
-          traced.attacker.stopSending()
-          try await Task.sleep(for: .milliseconds(100))
         }
+        traced.attacker.stopSending()
+        try await Task.sleep(for: .milliseconds(300))
         let answer = try #require(result.subjects.first)
         #expect(answer.answer == .proven, "\(answer.exits) \(answer.gaps)")
         #expect(answer.packets >= 1000)
@@ -130,7 +131,10 @@ extension Kernel {
         #expect((exit.rule.table, exit.rule.chain, exit.rule.index) == ("filter", "INPUT", 3))
         #expect(exit.rule.backend == backend)
         // All that came before the state rule left there; nothing came to any rule after it.
-        #expect(exit.packets == answer.packets)
+        let state = try #require(
+          answer.passages.first { $0.chain == "INPUT" }?.steps.first { $0.rule.index == 3 })
+        #expect(state.came == answer.packets)
+        #expect(exit.packets == state.came)
         let input = try #require(answer.passages.first { $0.chain == "INPUT" })
         #expect(
           input.steps.filter { $0.rule.index > 3 || $0.rule.index == 0 }.allSatisfy { $0.came == 0 }
@@ -393,6 +397,85 @@ extension Kernel {
         } catch {
           #expect(error.code == .unchanged)
           #expect(error.message.contains("nf_tables"), "\(error)")
+        }
+      }
+    }
+  }
+}
+
+extension Kernel {
+  /// What two readings say together, on a kernel.
+  @Suite struct Correlations {
+    private func sampled(
+      _ traced: TracedLab, _ between: @Sendable @escaping () async throws -> Void = {}
+    ) async throws -> Correlation {
+      traced.attacker.keepSending(every: .milliseconds(5), to: traced.server.local)
+      let reading = Task {
+        try await Observation.live(
+          SIPLeak.SIPEndpoints(), interval: 4, access: traced.access)
+      }
+      try await Task.sleep(for: .seconds(2))
+      try await between()
+      let observation = try await reading.value
+      traced.attacker.stopSending()
+      return try #require(Audit(observation).correlation)
+    }
+
+    @Test("On a leak the flow's packets explain what the state rule let in")
+    func share() async throws {
+      try await TracedLab.with { traced in
+        let correlation = try await sampled(traced)
+        let rule = try #require(correlation.stateRules.first)
+        #expect(rule.growth.rule.index == 3)
+        #expect(try #require(rule.growth.packets) > 50)
+        #expect(try #require(rule.share) > 0.9, "\(correlation.statements)")
+        #expect(correlation.sipRules.map(\.growth.packets) == [0, 0])
+        #expect(correlation.aliveFlows == 1)
+        #expect(!correlation.rulesChanged && correlation.resetChains.isEmpty)
+      }
+    }
+
+    @Test("Without accounting a flow still shows that it lives")
+    func withoutAccounting() async throws {
+      try await Lab.with { lab in
+        try lab.pbx.set("net.netfilter.nf_conntrack_acct", "0")
+        try await lab.pbx.loadReferenceRuleset()
+        let server = try SIPServer.start(on: lab.pbx)
+        let attacker = try SIPClient.open(on: lab.attacker)
+        try await lab.pbx.carelessReload {
+          let answer = try await attacker.request(to: server.local)
+          #expect(answer.isAnswered)
+        }
+        let traced = TracedLab(
+          lab: lab, backend: .nft, family: .ipv4, server: server, attacker: attacker)
+        let correlation = try await sampled(traced)
+        let rule = try #require(correlation.stateRules.first)
+        #expect(rule.findingPackets == nil && rule.share == nil)
+        #expect(rule.aliveFindings == 1, "\(correlation.statements)")
+        #expect(try #require(rule.growth.packets) > 50)
+      }
+    }
+
+    @Test(
+      "Counters set to nothing, and rules loaded anew, are told and not guessed from",
+      arguments: [["-Z"], ["-I", "INPUT", "1", "-p", "tcp", "-j", "ACCEPT"]])
+    func disturbed(words: [String]) async throws {
+      try await TracedLab.with { traced in
+        traced.attacker.keepSending(every: .milliseconds(5), to: traced.server.local)
+        // So many that the growth after a reset cannot make up for it.
+        for _ in 0..<500 where traced.attacker.receivedCount < 800 {
+          try await Task.sleep(for: .milliseconds(20))
+        }
+        let pbx = traced.lab.pbx
+        let correlation = try await sampled(traced) { try await pbx.run(["iptables"] + words) }
+        let growth = try #require(correlation.stateRules.first?.growth)
+        if words == ["-Z"] {
+          #expect(correlation.resetChains.contains("filter INPUT"), "\(correlation.statements)")
+          #expect(growth.packets == nil && growth.unknown == .reset)
+        } else {
+          #expect(correlation.rulesChanged)
+          #expect(growth.rule.index == 4)
+          #expect(try #require(growth.packets) > 50)
         }
       }
     }

@@ -92,6 +92,9 @@ public struct TraceRun: Sendable {
       if let obstacle = plan.obstacles.first {
         throw SIPLeakError(.unchanged, obstacle, advice: "Nothing was changed.")
       }
+      if stop.isStopped, attempt == 1 {
+        throw SIPLeakError(.unchanged, "interrupted", advice: "Nothing was changed.")
+      }
       try await insert(plan)
       if attempt == 1 {
         let count = plan.markers.count
