@@ -407,9 +407,10 @@ extension Kernel {
   /// What two readings say together, on a kernel.
   @Suite struct Correlations {
     private func sampled(
-      _ traced: TracedLab, _ between: @Sendable @escaping () async throws -> Void = {}
+      _ traced: TracedLab, every pause: Duration = .milliseconds(5),
+      _ between: @Sendable @escaping () async throws -> Void = {}
     ) async throws -> Correlation {
-      traced.attacker.keepSending(every: .milliseconds(5), to: traced.server.local)
+      traced.attacker.keepSending(every: pause, to: traced.server.local)
       let reading = Task {
         try await Observation.live(
           SIPLeak.SIPEndpoints(), interval: 4, access: traced.access)
@@ -466,8 +467,11 @@ extension Kernel {
         for _ in 0..<500 where traced.attacker.receivedCount < 800 {
           try await Task.sleep(for: .milliseconds(20))
         }
+        traced.attacker.stopSending()
         let pbx = traced.lab.pbx
-        let correlation = try await sampled(traced) { try await pbx.run(["iptables"] + words) }
+        let correlation = try await sampled(traced, every: .milliseconds(20)) {
+          try await pbx.run(["iptables"] + words)
+        }
         let growth = try #require(correlation.stateRules.first?.growth)
         if words == ["-Z"] {
           #expect(correlation.resetChains.contains("filter INPUT"), "\(correlation.statements)")
