@@ -166,6 +166,21 @@ extension Kernel {
       }
     }
 
+    @Test("A held xtables lock is waited for a while and no longer, and nothing is changed")
+    func xtablesLock() async throws {
+      try await TracedLab.with(.legacy) { traced in
+        let rules = try await traced.save()
+        let result = try await traced.lab.pbx.attempt([
+          "flock", "/run/xtables.lock", Self.program, "trace", "203.0.113.66", "--apply", "--for",
+          "1s",
+        ])
+        #expect(result.status == 1, "\(result)")
+        #expect(result.errors.contains("Nothing was changed"), "\(result)")
+        #expect(result.errors.contains("lock"), "\(result)")
+        #expect(try await traced.save() == rules)
+      }
+    }
+
     @Test("Without --apply it prints the input of iptables-restore, which does what it says")
     func plan() async throws {
       try await TracedLab.with { traced in

@@ -79,6 +79,11 @@ import Testing
     var other = table
     other.chains[0].rules.remove(at: 0)
     #expect(!plan.stands(other, in: transaction))
+    // What changes in a chain without markers moves none of them.
+    var elsewhere = table
+    elsewhere.chains[1].rules.append(elsewhere.chains[0].rules[1])
+    elsewhere.chains[1].policy = "DROP"
+    #expect(plan.stands(elsewhere, in: transaction))
   }
 
   @Test(

@@ -120,7 +120,10 @@ public struct TraceRun: Sendable {
         report(Enforcement.Step(name: "changed", text: notes[notes.count - 1]))
       case .changed:
         throw SIPLeakError(
-          .undone, "the rules change too often to be traced",
+          .undone,
+          stop.isStopped
+            ? "interrupted just as the rules had changed"
+            : "the rules change too often to be traced",
           advice: "The markers were taken out again. Try when the firewall stands still.")
       case .counted(let readings, let after, let isInterrupted):
         let analysis = TraceAnalysis(plan: plan, readings: readings)
