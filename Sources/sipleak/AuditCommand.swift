@@ -42,6 +42,12 @@ struct AuditCommand: AsyncParsableCommand {
         for problem in audit.problems {
           Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
         }
+        if let correlation = audit.correlation, !quiet {
+          for statement in correlation.statements {
+            let length = Quantity.duration(correlation.seconds)
+            Console.note("sipleak: in \(length): \(EscapedText.terminal(statement))")
+          }
+        }
         for spot in audit.blindSpots where !quiet {
           Console.note("sipleak: not seen: \(EscapedText.terminal(spot.text))")
         }

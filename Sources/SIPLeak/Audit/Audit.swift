@@ -20,6 +20,8 @@ public struct Audit: Sendable {
   public var stateRules: [RuleReference]
   /// The kernel's settings, judged; they are no findings.
   public var settings: [JudgedSetting]
+  /// What moved between two readings, taken together; `nil` with one reading.
+  public var correlation: Correlation?
 
   /// Whether everything was read, nothing found, and every block does what it should.
   public var isClean: Bool {
@@ -40,6 +42,8 @@ public struct Audit: Sendable {
   ///   - observation: What was read.
   ///   - policy: Whom the operator trusts; nothing by default.
   public init(_ observation: Observation, policy: AuditPolicy = AuditPolicy()) {
+    let markers = observation.sample.firewall.snapshot.traceMarkerCount
+    let observation = observation.withoutTraceMarkers
     var judge = FlowJudge(observation, policy: policy)
     let snapshot = observation.sample.firewall.snapshot
     var findings: [Finding] = []
@@ -74,10 +78,12 @@ public struct Audit: Sendable {
     sipFlowCount = seen
     blocks = StandingBlock.all(of: observation, policy: policy)
     stateRules = judge.stateRules
+    correlation = Correlation(self.findings, judge: judge)
     problems = observation.problems
     isComplete = observation.problems.isEmpty
     settings = SettingsJudgement.all(of: observation)
-    blindSpots = BlindSpot.all(of: observation, snapshot: snapshot)
+    blindSpots =
+      BlindSpot.all(of: observation, snapshot: snapshot) + BlindSpot.traceMarkers(markers)
   }
 
   /// Which of two findings of one host stands for both, whatever order the flows came in.

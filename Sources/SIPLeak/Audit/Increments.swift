@@ -6,15 +6,28 @@ public import Firewall
 public struct Increments: Sendable, Hashable, Codable {
   /// One rule's growth.
   public struct OfRule: Sendable, Hashable, Codable {
+    /// Why a growth is not known.
+    public enum Unknown: String, Sendable, Hashable, Codable {
+      /// A counter of its chain shrank: counters were reset, or the rules loaded anew.
+      case reset
+      /// The rule was not there in the first reading.
+      case notThere = "not-there"
+      /// It carries no counter.
+      case notCounted = "not-counted"
+    }
+
     /// The rule.
     public var rule: RuleReference
-    /// Packets counted in between; `nil` when the counter shrank or the rule moved.
+    /// Packets counted in between; `nil` when that is not known.
     public var packets: UInt64?
+    /// Why it is not known.
+    public var unknown: Unknown?
 
     /// Makes an entry.
-    public init(rule: RuleReference, packets: UInt64?) {
+    public init(rule: RuleReference, packets: UInt64?, unknown: Unknown? = nil) {
       self.rule = rule
       self.packets = packets
+      self.unknown = unknown
     }
   }
 
@@ -41,25 +54,40 @@ public struct Increments: Sendable, Hashable, Codable {
 /// Compares two samples of one host.
 struct SampleComparison {
   let seconds: Double
-  private let before: Observation.Sample
-  private let after: Observation.Sample
+  /// The rules' counters.
+  let counters: CounterComparison
   private let flowsBefore: [FlowKey: Flow]
 
   init(before: Observation.Sample, after: Observation.Sample) {
-    self.before = before
-    self.after = after
+    counters = CounterComparison(before.firewall.snapshot, after.firewall.snapshot)
     seconds = after.time - before.time
     flowsBefore = Dictionary(
       before.flows.map { ($0.key, $0) }, uniquingKeysWith: { first, _ in first })
   }
 
-  /// The growth of a rule's counter, matched by place and text.
+  /// The growth of a rule's counter.
   func growth(_ rule: RuleReference, family: AddressFamily) -> Increments.OfRule {
-    guard rule.index > 0, let now = rule.counters,
-      let old = before.firewall.snapshot.reference(like: rule, family: family)?.counters,
-      now.packets >= old.packets
-    else { return Increments.OfRule(rule: rule, packets: nil) }
-    return Increments.OfRule(rule: rule, packets: now.packets - old.packets)
+    counters.growth(rule, family: family)
+  }
+
+  /// Whether a flow was not there in the first reading.
+  func isNew(_ flow: Flow) -> Bool { flowsBefore[flow.key] == nil }
+
+  /// Packets that conntrack counted of the peer; `nil` without accounting, or when it was reset.
+  func peerPackets(_ flow: Flow, _ origin: FlowSides.Origin) -> UInt64? {
+    let old = flowsBefore[flow.key]
+    guard let now = origin == .peer ? flow.originalCounters : flow.replyCounters else { return nil }
+    // A flow that was not there before has counted from nothing.
+    guard let old else { return now.packets }
+    guard let past = origin == .peer ? old.originalCounters : old.replyCounters,
+      now.packets >= past.packets
+    else { return nil }
+    return now.packets - past.packets
+  }
+
+  /// Whether packets of either direction passed; `nil` when the interval is too short to tell.
+  func isAlive(_ flow: Flow) -> Bool? {
+    flowsBefore[flow.key].map { isAlive(was: $0, now: flow) } ?? true
   }
 
   /// Whether packets of either direction passed, as far as that can be told.
@@ -81,37 +109,10 @@ struct SampleComparison {
     flow: Flow, origin: FlowSides.Origin, held: RuleReference?, new: RuleReference?,
     sipRules: [RuleReference]
   ) -> Increments {
-    let old = flowsBefore[flow.key]
-    let now = origin == .peer ? flow.originalCounters : flow.replyCounters
-    let past = origin == .peer ? old?.originalCounters : old?.replyCounters
-    var packets: UInt64?
-    if let now {
-      // A flow that was not there before has counted from nothing.
-      let base = old == nil ? 0 : past?.packets
-      packets = base.flatMap { now.packets >= $0 ? now.packets - $0 : nil }
-    }
-    let alive = old.map { isAlive(was: $0, now: flow) } ?? true
-    return Increments(
-      seconds: seconds, flowPackets: packets, isAlive: alive,
+    Increments(
+      seconds: seconds, flowPackets: peerPackets(flow, origin), isAlive: isAlive(flow),
       stateRule: held.map { growth($0, family: flow.family) },
       sipRules: sipRules.map { growth($0, family: flow.family) },
       refusingRule: new.map { growth($0, family: flow.family) })
-  }
-}
-
-extension FirewallSnapshot {
-  /// The rule that stands where the given one does and reads the same.
-  func reference(like rule: RuleReference, family: AddressFamily) -> RuleReference? {
-    for ruleset in rulesets where ruleset.backend == rule.backend && ruleset.family == family {
-      guard let chain = ruleset.table(rule.table)?.chain(rule.chain),
-        chain.rules.indices.contains(rule.index - 1)
-      else { continue }
-      let found = chain.rules[rule.index - 1]
-      guard found.text == rule.text else { continue }
-      return RuleReference(
-        backend: rule.backend, table: rule.table, chain: rule.chain, index: rule.index,
-        text: found.text, counters: found.counters)
-    }
-    return nil
   }
 }

@@ -19,7 +19,7 @@ public struct ExplainSource: Sendable {
     self.sets = sets
   }
 
-  /// Reads the rules.
+  /// Reads the rules, without the markers of a trace: positions are those an operator knows.
   ///
   /// - Parameter access: Which namespace, when it is a host.
   /// - Returns: What a walk may ask.
@@ -29,7 +29,7 @@ public struct ExplainSource: Sendable {
   ) async throws(SIPLeakError) -> FirewallSnapshot {
     guard ruleset != nil || ruleset6 != nil else {
       do throws(FirewallError) {
-        return try await FirewallHost.snapshot(access.tools).snapshot
+        return try await FirewallHost.snapshot(access.tools).snapshot.withoutTraceMarkers
       } catch {
         throw SIPLeakError(reading: error)
       }
@@ -45,7 +45,7 @@ public struct ExplainSource: Sendable {
     } catch {
       throw SIPLeakError(.badFile, "\(error)", advice: error.advice ?? "")
     }
-    return snapshot
+    return snapshot.withoutTraceMarkers
   }
 }
 

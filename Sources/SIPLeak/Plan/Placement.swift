@@ -72,7 +72,12 @@ struct Placement {
             + "--where raw")
         return
       }
-      rules += letIn
+      // The audit counts positions without the markers of a trace that may stand.
+      rules += letIn.map { rule in
+        var standing = rule
+        standing.index = snapshot.standingIndex(of: rule, family: family)
+        return standing
+      }
     }
     let tables = Dictionary(grouping: rules) { "\($0.backend.rawValue) \($0.table)" }
     for (_, group) in tables.sorted(by: { $0.key < $1.key }) {

@@ -20,7 +20,9 @@ struct Stability {
     // They are read once, so none is known to have been there before.
     past.expectations = []
     objection =
-      Self.isSame(earlier.firewall.snapshot, observation.sample.firewall.snapshot)
+      Self.isSame(
+        earlier.firewall.snapshot.withoutTraceMarkers,
+        observation.sample.firewall.snapshot.withoutTraceMarkers)
       ? nil : "the firewall changed between the two readings; wait until it has stood still"
     peersBefore = Set(Audit(past, policy: policy).findings.compactMap(\.peer?.address))
   }

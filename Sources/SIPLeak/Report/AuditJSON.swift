@@ -31,7 +31,7 @@ public struct AuditJSON: Encodable, Sendable {
   enum Key: String, CodingKey {
     case schema, version, time, host, complete, problems, flows, sipFlows = "sip_flows", sample
     case findings, blindSpots = "blind_spots", stateRules = "state_rules"
-    case blocks, settings, namespace, reading
+    case blocks, settings, namespace, reading, correlation
   }
 
   /// Writes the document.
@@ -55,6 +55,7 @@ public struct AuditJSON: Encodable, Sendable {
     try object.encode(audit.stateRules.map(RuleJSON.init), forKey: .stateRules)
     try object.encode(audit.settings.map(SettingJSON.init), forKey: .settings)
     try object.encode(observation.sample.reading.map(ReadingJSON.init), forKey: .reading)
+    try object.encode(audit.correlation.map(CorrelationJSON.init), forKey: .correlation)
   }
 }
 
@@ -226,12 +227,13 @@ struct IncrementsJSON: Encodable {
   struct OfRule: Encodable {
     let growth: Increments.OfRule
 
-    enum Key: String, CodingKey { case rule, growth = "packets" }
+    enum Key: String, CodingKey { case rule, growth = "packets", unknown }
 
     func encode(to encoder: any Encoder) throws {
       var object = encoder.container(keyedBy: Key.self)
       try object.encode(RuleJSON(growth.rule), forKey: .rule)
       try object.encode(growth.packets, forKey: .growth)
+      try object.encode(growth.unknown, forKey: .unknown)
     }
   }
 

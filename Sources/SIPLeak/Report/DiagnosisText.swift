@@ -34,6 +34,10 @@ public struct DiagnosisText {
     var sections = [[header]]
     sections += audit.findings.map(finding)
     if audit.findings.isEmpty { sections.append([nothing]) }
+    if let correlation = audit.correlation, !correlation.statements.isEmpty {
+      let title = "In \(Quantity.duration(correlation.seconds))"
+      sections.append(listed(title, correlation.statements))
+    }
     if !audit.blocks.isEmpty { sections.append(blocks) }
     let todo = whatToDo
     if !todo.isEmpty { sections.append(todo) }
@@ -149,15 +153,20 @@ public struct DiagnosisText {
   private func sip(_ rules: [Increments.OfRule]) -> String {
     let places = rules.prefix(4).map { String($0.rule.index) }.joined(separator: ", ")
     let more = rules.count > 4 ? ", …" : ""
-    guard !rules.contains(where: { $0.packets == nil }) else {
-      return "counters reset at \(places)\(more) (accept SIP)"
+    if let unknown = rules.first(where: { $0.packets == nil }) {
+      return "\(growth(unknown)) at \(places)\(more) (accept SIP)"
     }
     let sum = rules.compactMap(\.packets).reduce(0, +)
     return "+\(count(sum)) at \(places)\(more) (accept SIP)"
   }
 
   private func growth(_ rule: Increments.OfRule) -> String {
-    rule.packets.map { "+\(count($0))" } ?? "counter reset"
+    if let packets = rule.packets { return "+\(count(packets))" }
+    return switch rule.unknown {
+    case .notThere: "new rule"
+    case .notCounted: "no counter"
+    case .reset, nil: "counter reset"
+    }
   }
 
   private var blocks: [String] {
