@@ -2,7 +2,7 @@
 
 SWIFT ?= swift
 PREFIX ?= /usr/local
-# What `make fuzz` fuzzes (rules, sets or flows), and for how long.
+# What `make fuzz` fuzzes (rules, sets, flows or sip), and for how long.
 TARGET ?= rules
 SECONDS ?= 60
 DESTDIR ?=

@@ -13,6 +13,8 @@ let package = Package(
       name: "fuzz-sets", dependencies: [.product(name: "Firewall", package: "sipleak")]),
     .executableTarget(
       name: "fuzz-flows", dependencies: [.product(name: "Conntrack", package: "sipleak")]),
+    .executableTarget(
+      name: "fuzz-sip", dependencies: [.product(name: "SIP", package: "sipleak")]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -14,6 +14,8 @@ public struct AuditJSON: Encodable, Sendable {
 
   private let audit: Audit
   private let observation: Observation
+  /// What was heard of peers with `--listen`.
+  public var evidence: SIPEvidence?
 
   /// Makes the document of an audit.
   public init(_ audit: Audit, of observation: Observation) {
@@ -30,6 +32,7 @@ public struct AuditJSON: Encodable, Sendable {
     case schema, version, time, host, complete, problems, flows, sipFlows = "sip_flows", sample
     case findings, blindSpots = "blind_spots", stateRules = "state_rules"
     case blocks
+    case sipEvidence = "sip_evidence"
   }
 
   /// Writes the document.
@@ -49,6 +52,7 @@ public struct AuditJSON: Encodable, Sendable {
     try object.encode(audit.blindSpots, forKey: .blindSpots)
     try object.encode(audit.blocks.map(BlockJSON.init), forKey: .blocks)
     try object.encode(audit.stateRules.map(RuleJSON.init), forKey: .stateRules)
+    try object.encode(evidence.map(SIPEvidenceJSON.init), forKey: .sipEvidence)
   }
 }
 

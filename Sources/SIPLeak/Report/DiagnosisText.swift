@@ -7,6 +7,8 @@ public struct DiagnosisText {
   private let observation: Observation
   private let style: TextStyle
   private let isExact: Bool
+  /// What was heard of peers with `--listen`.
+  public var evidence: SIPEvidence?
 
   /// Makes the text of an audit.
   ///
@@ -28,6 +30,7 @@ public struct DiagnosisText {
     var sections = [[header]]
     sections += audit.findings.map(finding)
     if audit.findings.isEmpty { sections.append([nothing]) }
+    if let evidence { sections += SIPEvidenceText(evidence, style: style).sections }
     if !audit.blocks.isEmpty { sections.append(blocks) }
     let todo = whatToDo
     if !todo.isEmpty { sections.append(todo) }
