@@ -65,8 +65,9 @@ public struct FingerprintMatch: Sendable, Hashable {
 extension Fingerprint {
   /// All fingerprints of the table that a message shows, in the table's order.
   public static func matches(in head: MessageHead) -> [FingerprintMatch] {
-    table.compactMap { entry in
-      entry.trait.found(in: head).map {
+    let uris = Trait.uris(head)
+    return table.compactMap { entry in
+      entry.trait.found(in: head, uris: uris).map {
         FingerprintMatch(fingerprint: entry, place: $0.place, text: $0.text)
       }
     }
@@ -75,11 +76,12 @@ extension Fingerprint {
 
 extension Fingerprint.Trait {
   /// Where a head shows it, and with what.
-  func found(in head: MessageHead) -> (place: String, text: String)? {
+  func found(
+    in head: MessageHead, uris: [(String, URI)]
+  ) -> (place: String, text: String)? {
     switch self {
-    case .agentBegins(let text):
-      return agent(head) { $0.lowercased().hasPrefix(text.lowercased()) }
-    case .agentIs(let text): return agent(head) { $0.lowercased() == text.lowercased() }
+    case .agentBegins(let text): return agent(head) { $0.begins(with: text) }
+    case .agentIs(let text): return agent(head) { $0.isSame(as: text) }
     case .displayName(let name):
       for (place, party) in [("From", head.from), ("To", head.to)] {
         if let shown = party?.displayName, shown.lowercased() == name.lowercased() {
@@ -88,14 +90,14 @@ extension Fingerprint.Trait {
       }
       return nil
     case .uri(let user, let host, let places):
-      for (place, uri) in Self.uris(head) where places.contains(place) {
+      for (place, uri) in uris where places.contains(place) {
         if uri.host?.lowercased() == host, user == nil || uri.user == user {
           return (place, uri.text)
         }
       }
       return nil
     case .host(let hosts):
-      for (place, uri) in Self.uris(head) {
+      for (place, uri) in uris {
         if let host = uri.host?.lowercased(), hosts.contains(host) { return (place, uri.text) }
       }
       return head.vias.first { hosts.contains($0.host.lowercased()) }.map { ("Via", $0.sentBy) }
@@ -116,10 +118,10 @@ extension Fingerprint.Trait {
   }
 
   private func agent(
-    _ head: MessageHead, _ isIt: (String) -> Bool
+    _ head: MessageHead, _ isIt: (Bytes) -> Bool
   ) -> (place: String, text: String)? {
     for place in ["User-Agent", "Server"] {
-      if let agent = head.text(place), isIt(agent) { return (place, agent) }
+      if let field = head.field(place), isIt(field.value[...]) { return (place, field.text) }
     }
     return nil
   }
@@ -131,7 +133,8 @@ extension Fingerprint.Trait {
     return ("From tag", tag)
   }
 
-  private static func uris(_ head: MessageHead) -> [(String, URI)] {
+  /// Every URI that names somebody, with its place.
+  static func uris(_ head: MessageHead) -> [(String, URI)] {
     var result: [(String, URI)] = []
     if let uri = head.requestURI { result.append(("Request-URI", uri)) }
     if let uri = head.from?.uri { result.append(("From", uri)) }

@@ -41,8 +41,10 @@ extension Injection {
     values += head.fields.filter { !$0.name.hasPrefix("Accept") }.map { ($0.name, $0.value) }
     var result: [Injection] = []
     var seen: Set<String> = []
-    for (place, value) in values {
-      for kind in Kind.allCases where kind.isIn(value) {
+    for (place, value) in values where value.contains(where: isSuspicious) {
+      let raw = value.map(\.lowercased)
+      let plain = raw.contains(0x25) ? raw[...].percentDecoded.map(\.lowercased) : raw
+      for kind in Kind.allCases where kind.isIn(raw: raw, plain: plain) {
         guard seen.insert("\(kind) \(place)").inserted else { continue }
         result.append(
           Injection(kind: kind, place: place, text: String(decoding: value, as: UTF8.self)))
@@ -52,17 +54,27 @@ extension Injection {
   }
 }
 
+extension Injection {
+  /// Every attempt needs one of these; most headers have none.
+  private static func isSuspicious(_ byte: UInt8) -> Bool {
+    switch byte {
+    case 0x20...0x2f, 0x3a...0x3e, 0x5c, 0x60, 0x7c, 0x5f: true
+    default: false
+    }
+  }
+}
+
 extension Injection.Kind {
-  func isIn(_ value: [UInt8]) -> Bool {
-    let raw = value.map(\.lowercased)
-    let plain = raw[...].percentDecoded.map(\.lowercased)
+  /// - Parameters:
+  ///   - raw: The value in lower case.
+  ///   - plain: The same with its percent escapes resolved.
+  /// - Returns: Whether it holds an attempt of this kind.
+  func isIn(raw: [UInt8], plain: [UInt8]) -> Bool {
     switch self {
     case .sql: return SQLAttempt.isIn(plain)
     case .shell: return Self.isShell(plain)
     case .script:
-      return ["<script", "javascript:", "<img", "<svg", "onerror=", "<iframe"].contains {
-        plain.contains($0)
-      }
+      return Self.scripts.contains { plain.contains($0) }
     case .format: return Self.conversions(raw) >= 2
     case .lineBreak: return raw.contains("%0d%0a") || raw.contains("%0a%0d")
     case .lookup: return plain.contains("${jndi:") || plain.contains("${${")
@@ -72,14 +84,20 @@ extension Injection.Kind {
     }
   }
 
-  private static let commands = [
+  private static let scripts: [StaticString] = [
+    "<script", "javascript:", "<img", "<svg", "onerror=", "<iframe",
+  ]
+
+  private static let commands: Set<String> = [
     "bash", "cat", "chmod", "curl", "echo", "id", "nc", "perl", "ping", "python", "rm", "sh",
     "sleep", "touch", "uname", "wget", "whoami",
   ]
 
   /// A command substitution, or a separator right before a command.
   private static func isShell(_ text: [UInt8]) -> Bool {
-    if let open = text.firstRange(of: Array("$(".utf8)), text[open.upperBound...].contains(0x29) {
+    if text.contains("$("), let close = text.lastIndex(of: 0x29),
+      let open = text.firstIndex(of: 0x24), open < close
+    {
       return true
     }
     if let open = text.firstIndex(of: 0x60),
@@ -112,12 +130,28 @@ extension Injection.Kind {
 }
 
 extension [UInt8] {
-  fileprivate func contains(_ text: String) -> Bool { firstRange(of: Array(text.utf8)) != nil }
+  /// Whether a text stands somewhere in it.
+  fileprivate func contains(_ text: StaticString) -> Bool {
+    let count = text.utf8CodeUnitCount
+    guard count > 0, self.count >= count else { return false }
+    // Plain loops: this runs some forty times a header, and the standard search is far slower.
+    return unsafe withUnsafeBufferPointer { all in
+      let wanted = unsafe UnsafeBufferPointer(start: text.utf8Start, count: count)
+      var at = 0
+      while at <= all.count - count {
+        var offset = 0
+        while unsafe offset < count && all[at + offset] == wanted[offset] { offset += 1 }
+        if offset == count { return true }
+        at += 1
+      }
+      return false
+    }
+  }
 }
 
 /// Signs of a text that was written for a database.
 private enum SQLAttempt {
-  private static let statements = [
+  private static let statements: [StaticString] = [
     "union select", "union all select", "sleep(", "benchmark(", "waitfor delay", "drop table",
     "information_schema", "xp_cmdshell", "load_file(", "into outfile", "pg_sleep(",
   ]
@@ -129,9 +163,9 @@ private enum SQLAttempt {
         if isCondition(flat[(at + 1)...]) || isCut(flat, at) { return true }
       }
     }
-    return statements.contains { flat.firstRange(of: Array($0.utf8)) != nil }
+    return statements.contains { flat.contains($0) }
       // A keyword cut in two by a comment, as filters are got around with.
-      || text.firstRange(of: Array("/**/".utf8)) != nil
+      || text.contains("/**/")
   }
 
   /// Comments and runs of blanks or `+` read as one blank.
