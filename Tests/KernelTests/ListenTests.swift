@@ -189,10 +189,14 @@ extension Kernel {
           ["nft", "-f", "-"],
           input: """
             table ip count {
-              chain before { type filter hook prerouting priority -350
-                udp dport 5060 counter }
-              chain behind { type filter hook input priority 0
-                udp dport 5060 counter }
+              chain before {
+                type filter hook prerouting priority -350;
+                udp dport 5060 counter
+              }
+              chain behind {
+                type filter hook input priority 0;
+                udp dport 5060 counter
+              }
             }
 
             """)

@@ -160,7 +160,7 @@ struct SIPEvidenceTests {
       text.unicodeScalars.allSatisfy {
         $0 == "\n" || $0.value >= 0x20 && $0.value < 0x7f || $0 == "…"
       }, "\(text)")
-    #expect(text.contains("From  203.0.113.66  1 packets, 1 SIP"))
+    #expect(text.contains("From  203.0.113.66  1 packet, 1 SIP"))
     #expect(text.contains("asks for port 5060 and travels to port 10012"))
     #expect(text.contains("INJECT sql in Request-URI: \"sip:'or'x'='x@192.0.2.5\""))
     #expect(text.contains("User-Agent  a\\u{1b}[2J\\u{202e}b\\u{7}"))

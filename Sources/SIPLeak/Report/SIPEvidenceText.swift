@@ -65,7 +65,10 @@ struct SIPEvidenceText {
     guard peer.packets > 0 else {
       return [name + "  sent nothing in this time"]
     }
-    var parts = ["\(count(peer.packets)) packets", "\(count(peer.sipPackets)) SIP"]
+    var parts = [
+      "\(count(peer.packets)) packet" + (peer.packets == 1 ? "" : "s"),
+      "\(count(peer.sipPackets)) SIP",
+    ]
     if peer.keepalives > 0 { parts.append("\(count(peer.keepalives)) keepalives") }
     if peer.encrypted > 0 { parts.append("\(count(peer.encrypted)) TLS, not readable") }
     var lines = [name + "  " + parts.joined(separator: ", ")]
