@@ -2,14 +2,15 @@
 
 SWIFT ?= swift
 PREFIX ?= /usr/local
-# What `make fuzz` fuzzes (rules, sets, flows or tables), and for how long.
+# What `make fuzz` fuzzes (rules, sets, flows, tables or sip), and for how long.
 TARGET ?= rules
 SECONDS ?= 60
 DESTDIR ?=
 
 # What the programs and the tests need on Debian. Swift itself comes from swift.org.
 PACKAGES = iptables ipset nftables conntrack iproute2 util-linux mount procps \
-  libmnl-dev libnetfilter-conntrack-dev pkg-config ca-certificates git
+  libmnl-dev libnetfilter-conntrack-dev pkg-config ca-certificates git \
+  sipvicious sip-tester tshark
 
 .PHONY: all setup build demo test bench lint fuzz kernel-fuzz man release install clean
 

@@ -25,6 +25,7 @@ let package = Package(
     .library(name: "SIPLeak", targets: ["SIPLeak"]),
     .library(name: "Firewall", targets: ["Firewall"]),
     .library(name: "Conntrack", targets: ["Conntrack"]),
+    .library(name: "SIP", targets: ["SIP"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -49,10 +50,11 @@ let package = Package(
     .target(
       name: "Firewall", dependencies: ["Addressing", subprocess, systemPackage],
       swiftSettings: house),
+    .target(name: "SIP", dependencies: ["Addressing"], swiftSettings: house),
     .target(
       name: "SIPLeak",
       dependencies: [
-        "Addressing", "Netlink", "Conntrack", "HostNetwork", "Firewall", systemPackage,
+        "Addressing", "Netlink", "Conntrack", "HostNetwork", "Firewall", "SIP", systemPackage,
       ], swiftSettings: house),
     .executableTarget(
       name: "sipleak", dependencies: ["SIPLeak", "Lab", argumentParser], swiftSettings: house),
@@ -99,9 +101,12 @@ let package = Package(
       dependencies: ["TestSupport", "Firewall", "Addressing", systemPackage],
       swiftSettings: house),
     .testTarget(
+      name: "SIPTests", dependencies: ["TestSupport", "SIP", "Addressing"],
+      swiftSettings: house),
+    .testTarget(
       name: "SIPLeakTests",
       dependencies: [
-        "SIPLeak", "Addressing", "Conntrack", "Firewall", "HostNetwork", systemPackage,
+        "SIPLeak", "Addressing", "Conntrack", "Firewall", "HostNetwork", "SIP", systemPackage,
       ], swiftSettings: house),
     // Links CPrivateNamespaces, whose constructor moves the whole test process into namespaces of
     // its own before any thread exists.
@@ -109,7 +114,7 @@ let package = Package(
       name: "KernelTests",
       dependencies: [
         "TestSupport", "CPrivateNamespaces", "Lab", "SIPLeak", "Addressing", "Netlink", "Conntrack",
-        "HostNetwork", "Firewall", systemPackage, subprocess,
+        "HostNetwork", "Firewall", "SIP", systemPackage, subprocess,
       ], swiftSettings: house),
   ],
   swiftLanguageModes: [.v6]

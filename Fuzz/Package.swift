@@ -15,6 +15,8 @@ let package = Package(
       name: "fuzz-flows", dependencies: [.product(name: "Conntrack", package: "sipleak")]),
     .executableTarget(
       name: "fuzz-tables", dependencies: [.product(name: "Conntrack", package: "sipleak")]),
+    .executableTarget(
+      name: "fuzz-sip", dependencies: [.product(name: "SIP", package: "sipleak")]),
   ],
   swiftLanguageModes: [.v6]
 )

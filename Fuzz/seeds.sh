@@ -42,6 +42,9 @@ add both blocked
 COMMIT
 SETS
   ;;
+sip)
+  for file in "$corpus"/sip/rfc4475/*.dat; do cp "$file" "$folder/seed-$(basename "$file")"; done
+  ;;
 flows)
   cp "$corpus/conntrack/live-table/raw.nlmsg" "$folder/seed-whole"
   split_messages "$corpus/conntrack/live-table/raw.nlmsg"

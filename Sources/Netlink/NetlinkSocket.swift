@@ -31,7 +31,7 @@ public struct NetlinkDump: Sendable, Hashable {
 /// One request at a time; every answer is matched by sequence number and must come from the kernel.
 /// A dump that is left before its end leaves the socket unusable: close it, open another.
 public struct NetlinkSocket: ~Copyable {
-  private let descriptor: Int32
+  let descriptor: Int32
   let portID: UInt32
   var sequence: UInt32 = 0
   var isBusy = false

@@ -1,5 +1,8 @@
+import Addressing
 import ArgumentParser
+import Firewall
 import SIPLeak
+import SystemPackage
 
 /// `sipleak diagnose`.
 struct DiagnoseCommand: AsyncParsableCommand {
@@ -7,6 +10,11 @@ struct DiagnoseCommand: AsyncParsableCommand {
     commandName: "diagnose",
     abstract: "Say on one screen who gets past the rules to SIP, how, and what to do.",
     discussion: """
+      With --listen it also hears what the peers of its findings send, on every port, for that \
+      long: method, Request-URI, names, what scanners give away and injection attempts. For that it \
+      puts one rule a peer at the head of the raw table, which logs (NFLOG) and decides nothing, and \
+      removes it again, also after Ctrl-C; what a killed run left is removed by the next --listen.
+
       Exit status: 0 clean, 1 only things to look at, 2 leaks, 3 not everything could be read.
       """)
 
@@ -14,6 +22,27 @@ struct DiagnoseCommand: AsyncParsableCommand {
   @OptionGroup var ticket: TicketOptions
   @OptionGroup var sip: EndpointOptions
   @OptionGroup var trust: TrustOptions
+
+  @Option(
+    name: .customLong("listen"),
+    help: ArgumentHelp(
+      "Hear what the peers send for this long, such as 10s, by a rule that only logs.",
+      valueName: "time"), transform: Parse.seconds)
+  var listening: Double?
+
+  @Option(
+    name: .customLong("peer"), parsing: .singleValue,
+    help: ArgumentHelp(
+      "With --listen: hear this address, not the peers found; may be repeated.",
+      valueName: "address"), transform: Parse.address)
+  var peers: [IPAddress] = []
+
+  @Option(
+    name: .customLong("pcap"),
+    help: ArgumentHelp(
+      "With --listen: save what was heard in a new file that Wireshark reads.",
+      valueName: "file"))
+  var capture: String?
 
   @Option(help: "How to print: text or json.")
   var format: OutputFormat = .text
@@ -29,21 +58,67 @@ struct DiagnoseCommand: AsyncParsableCommand {
       """)
   var verbose = false
 
-  func validate() throws { try source.validate(with: ticket) }
+  func validate() throws {
+    try source.validate(with: ticket)
+    if listening == nil, !peers.isEmpty || capture != nil {
+      throw ValidationError("--peer and --pcap belong to --listen, such as --listen 10s.")
+    }
+    guard let listening else { return }
+    if source.folder != nil || ticket.flows != nil {
+      throw ValidationError("--listen hears this host; it cannot be used with --from or --flows.")
+    }
+    if listening < 0.1 || listening > Listening.longest {
+      throw ValidationError(
+        "--listen takes 100ms to \(Quantity.duration(Listening.longest)); 10s is usual.")
+    }
+    if peers.count > Listening.mostPeers {
+      throw ValidationError("--peer may be given \(Listening.mostPeers) times.")
+    }
+    if capture?.isEmpty == true { throw ValidationError("--pcap takes the name of a new file.") }
+  }
 
   func run() async throws {
     try await Console.reading(isVerbose: verbose) {
       let observation = try await source.observation(sip, ticket: ticket.files)
       if verbose { Console.note(ReadingText.lines(observation)) }
       let audit = Audit(observation, policy: trust.policy)
+      let (evidence, isMissing) = await hear(audit)
+      if listening == nil, observation.sample.firewall.snapshot.listenRulesLeft > 0 {
+        Console.note(
+          "sipleak: a rule that logs is left of an interrupted --listen; it decides nothing. "
+            + "`sipleak purge` removes it, and so does the next --listen.")
+      }
       switch format {
-      case .json: try AuditJSON(audit, of: observation).write(to: Console.print)
+      case .json:
+        var document = AuditJSON(audit, of: observation)
+        document.evidence = evidence
+        try document.write(to: Console.print)
       case .text:
-        let text = DiagnosisText(
+        var text = DiagnosisText(
           audit, of: observation, style: Console.style, isExact: exact, isVerbose: verbose)
+        text.evidence = evidence
         Console.print(text.text())
       }
-      return audit.exitStatus
+      // A leak is a leak; beyond that, not to have heard what was asked for is no clean answer.
+      return isMissing && audit.exitStatus != 2 ? 3 : audit.exitStatus
+    }
+  }
+
+  /// Listens, if asked to, and says what kept it from listening; the diagnosis stands without.
+  private func hear(_ audit: Audit) async -> (evidence: SIPEvidence?, isMissing: Bool) {
+    guard let listening else { return (nil, false) }
+    let found = audit.findings.compactMap { $0.peer?.address }
+    let interruption = Interruption.watch()
+    defer { interruption.end() }
+    do throws(SIPLeakError) {
+      let evidence = try await Listening(
+        to: peers.isEmpty ? found : peers, seconds: listening,
+        capture: capture.map { FilePath($0) }, access: source.namespace.access()
+      ).run { interruption.isRequested }
+      return (evidence, !evidence.problems.isEmpty)
+    } catch {
+      Console.report(error, isVerbose: verbose)
+      return (nil, true)
     }
   }
 }

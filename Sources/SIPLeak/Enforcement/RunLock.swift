@@ -14,9 +14,15 @@ struct RunLock: ~Copyable {
 
   /// Takes the lock or says who has it.
   ///
+  /// - Parameters:
+  ///   - path: The lock's file; changes of the firewall all use the usual one.
+  ///   - holder: Who holds it when it is taken.
+  /// - Returns: The lock, held as long as the value lives.
   /// - Throws: ``SIPLeakError`` `locked` when another process holds it.
-  static func take() throws(SIPLeakError) -> RunLock {
-    let path = FilePath("/run/sipleak.lock")
+  static func take(
+    _ path: FilePath = FilePath("/run/sipleak.lock"),
+    holder: String = "another sipleak is changing the firewall now"
+  ) throws(SIPLeakError) -> RunLock {
     let file: FileDescriptor
     do {
       file = try FileDescriptor.open(
@@ -29,7 +35,7 @@ struct RunLock: ~Copyable {
     guard flock(file.rawValue, LOCK_EX | LOCK_NB) == 0 else {
       try? file.close()
       throw SIPLeakError(
-        .locked, "another sipleak is changing the firewall now",
+        .locked, holder,
         advice: "Wait for it to end and try again.")
     }
     return RunLock(owning: file)

@@ -105,7 +105,9 @@ public struct RemovalPlan: Sendable {
       for table in ruleset.tables {
         var lines: [String] = []
         for chain in table.chains where !names.contains(chain.name) {
-          lines += chain.rules.filter { OwnObjects.isJump($0) || TraceMarker.isMarker($0) }
+          lines += chain.rules.filter {
+            OwnObjects.isJump($0) || TraceMarker.isMarker($0) || ListenRules.owns($0)
+          }
             .map(\.deletion)
         }
         for name in names {

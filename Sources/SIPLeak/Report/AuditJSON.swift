@@ -16,6 +16,8 @@ public struct AuditJSON: Encodable, Sendable {
   private let observation: Observation
   /// Whether the findings are written by themselves, so that they never stand in memory together.
   var leavesFindingsOut = false
+  /// What was heard of peers with `--listen`.
+  public var evidence: SIPEvidence?
 
   /// Makes the document of an audit.
   public init(_ audit: Audit, of observation: Observation) {
@@ -32,6 +34,7 @@ public struct AuditJSON: Encodable, Sendable {
     case schema, version, time, host, complete, problems, flows, sipFlows = "sip_flows", sample
     case findings, blindSpots = "blind_spots", stateRules = "state_rules"
     case blocks, settings, namespace, reading, correlation
+    case sipEvidence = "sip_evidence"
   }
 
   /// Writes the document.
@@ -56,6 +59,7 @@ public struct AuditJSON: Encodable, Sendable {
     try object.encode(audit.settings.map(SettingJSON.init), forKey: .settings)
     try object.encode(observation.sample.reading.map(ReadingJSON.init), forKey: .reading)
     try object.encode(audit.correlation.map(CorrelationJSON.init), forKey: .correlation)
+    try object.encode(evidence.map(SIPEvidenceJSON.init), forKey: .sipEvidence)
   }
 }
 

@@ -9,6 +9,8 @@ public struct DiagnosisText {
   private let style: TextStyle
   private let isExact: Bool
   private let isVerbose: Bool
+  /// What was heard of peers with `--listen`.
+  public var evidence: SIPEvidence?
 
   /// Makes the text of an audit.
   ///
@@ -38,6 +40,7 @@ public struct DiagnosisText {
       let title = "In \(Quantity.duration(correlation.seconds))"
       sections.append(listed(title, correlation.statements))
     }
+    if let evidence { sections += SIPEvidenceText(evidence, style: style).sections }
     if !audit.blocks.isEmpty { sections.append(blocks) }
     let todo = whatToDo
     if !todo.isEmpty { sections.append(todo) }
