@@ -31,7 +31,8 @@ struct ObserveCommand: AsyncParsableCommand {
 
   func run() async throws {
     try await Console.reading(isVerbose: verbose) {
-      let observation = try await Observation.live(sip.endpoints, interval: interval)
+      var observation = try await Observation.live(sip.endpoints, interval: interval)
+      observation.reloadScripts = FlushingLine.search()
       if let save { try ObservationFiles.save(observation, to: FilePath(save)) }
       Console.print(ObservationText.text(observation, savedTo: save))
       return observation.problems.isEmpty ? 0 : 3

@@ -103,7 +103,7 @@ extension FlowJudge {
   }
 
   /// Addresses nobody's allowlist has a reason to name: TEST-NETs, benchmarking, documentation.
-  private static func strangers(_ family: AddressFamily) -> [IPAddress] {
+  static func strangers(_ family: AddressFamily) -> [IPAddress] {
     let texts =
       family == .ipv4
       ? ["198.18.255.77", "203.0.113.251", "100.127.255.77"]
@@ -138,7 +138,7 @@ extension FirewallSnapshot {
 
 extension Rule {
   /// `-j CT --notrack`, or `-j NOTRACK` of older kernels.
-  fileprivate var stopsTracking: Bool {
+  var stopsTracking: Bool {
     target?.name == "NOTRACK"
       || target?.name == "CT" && target?.options.contains { $0.name == "--notrack" } == true
   }

@@ -145,10 +145,12 @@ private struct HostReader {
     var sample = sample
     sample.firewall.snapshot.localAddresses = network.addresses.map(\.address)
     sample.firewall.snapshot.time = sample.wholeSeconds
-    return Observation(
+    var observation = Observation(
       host: HostIdentity(name: Self.name.host, kernel: Self.name.kernel, flowCount: count),
       endpoints: endpoints, network: network, settings: settings, expectations: expectations,
       sample: sample, earlier: earlier, problems: problems)
+    observation.kernel = KernelFacts.read(in: namespace)
+    return observation
   }
 
   /// The routes back to the peers of flows to SIP, one question a pair of addresses.

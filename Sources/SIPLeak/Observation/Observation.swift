@@ -24,6 +24,10 @@ public struct Observation: Sendable {
   public var earlier: Sample?
   /// What could not be read, or only in part, in words; empty when the observation is whole.
   public var problems: [String]
+  /// What is known of the kernel's SIP helper; `nil`: not asked.
+  public var kernel: KernelFacts?
+  /// Lines of this host's scripts that flush the firewall; `nil`: not looked for.
+  public var reloadScripts: [FlushingLine]?
 
   /// Makes an observation of its parts.
   public init(

@@ -24,6 +24,8 @@ public enum ObservationFiles {
     var settings: ConntrackSettings
     var expectations: [Expectation]
     var problems: [String]
+    var kernel: KernelFacts?
+    var reloadScripts: [FlushingLine]?
   }
 
   /// The part of a sample that is neither flows nor firewall text.
@@ -49,7 +51,8 @@ public enum ObservationFiles {
         schema: schema, version: version, host: observation.host,
         endpoints: observation.endpoints, network: observation.network,
         settings: observation.settings, expectations: observation.expectations,
-        problems: observation.problems)
+        problems: observation.problems, kernel: observation.kernel,
+        reloadScripts: observation.reloadScripts)
       try write(try encoder().encode(header), folder.appending("observation.json"))
       try save(observation.sample, to: folder)
       if let earlier = observation.earlier {
@@ -117,10 +120,13 @@ public enum ObservationFiles {
     sample.firewall.snapshot.time = sample.wholeSeconds
     let inner = folder.appending("earlier")
     let hasEarlier = FileManager.default.fileExists(atPath: inner.appending("sample.json").string)
-    return Observation(
+    var observation = Observation(
       host: header.host, endpoints: header.endpoints, network: header.network,
       settings: header.settings, expectations: header.expectations, sample: sample,
       earlier: hasEarlier ? try loadSample(inner) : nil, problems: header.problems)
+    observation.kernel = header.kernel
+    observation.reloadScripts = header.reloadScripts
+    return observation
   }
 
   private static func loadSample(_ folder: FilePath) throws(SIPLeakError) -> Observation.Sample {

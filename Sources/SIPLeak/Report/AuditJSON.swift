@@ -14,11 +14,18 @@ public struct AuditJSON: Encodable, Sendable {
 
   private let audit: Audit
   private let observation: Observation
+  private let diagnosis: Diagnosis?
 
   /// Makes the document of an audit.
-  public init(_ audit: Audit, of observation: Observation) {
+  ///
+  /// - Parameters:
+  ///   - audit: What was found.
+  ///   - observation: What it was found in.
+  ///   - diagnosis: The explanations; `audit` does not judge them.
+  public init(_ audit: Audit, of observation: Observation, diagnosis: Diagnosis? = nil) {
     self.audit = audit
     self.observation = observation
+    self.diagnosis = diagnosis
   }
 
   /// The document as one line of JSON with a newline.
@@ -29,7 +36,7 @@ public struct AuditJSON: Encodable, Sendable {
   enum Key: String, CodingKey {
     case schema, version, time, host, complete, problems, flows, sipFlows = "sip_flows", sample
     case findings, blindSpots = "blind_spots", stateRules = "state_rules"
-    case blocks
+    case blocks, explanations, peer
   }
 
   /// Writes the document.
@@ -49,6 +56,9 @@ public struct AuditJSON: Encodable, Sendable {
     try object.encode(audit.blindSpots, forKey: .blindSpots)
     try object.encode(audit.blocks.map(BlockJSON.init), forKey: .blocks)
     try object.encode(audit.stateRules.map(RuleJSON.init), forKey: .stateRules)
+    try object.encode(
+      diagnosis?.explanations.map(ExplanationJSON.init), forKey: .explanations)
+    try object.encode(diagnosis?.peer.map(PeerAnswerJSON.init), forKey: .peer)
   }
 }
 

@@ -7,6 +7,7 @@ public struct DiagnosisText {
   private let observation: Observation
   private let style: TextStyle
   private let isExact: Bool
+  private let diagnosis: Diagnosis?
 
   /// Makes the text of an audit.
   ///
@@ -15,8 +16,12 @@ public struct DiagnosisText {
   ///   - observation: What it was found in.
   ///   - style: Colour and width.
   ///   - isExact: Whether counts are printed to the last digit.
-  public init(_ audit: Audit, of observation: Observation, style: TextStyle, isExact: Bool = false)
-  {
+  ///   - diagnosis: The explanations, to be printed after what to do.
+  public init(
+    _ audit: Audit, of observation: Observation, style: TextStyle, isExact: Bool = false,
+    diagnosis: Diagnosis? = nil
+  ) {
+    self.diagnosis = diagnosis
     self.audit = audit
     self.observation = observation
     self.style = style
@@ -27,10 +32,17 @@ public struct DiagnosisText {
   public func text() -> String {
     var sections = [[header]]
     sections += audit.findings.map(finding)
-    if audit.findings.isEmpty { sections.append([nothing]) }
+    if let peer = diagnosis?.peer {
+      sections.append(PeerText(style: style, isExact: isExact).section(peer))
+    } else if audit.findings.isEmpty {
+      sections.append([nothing])
+    }
     if !audit.blocks.isEmpty { sections.append(blocks) }
     let todo = whatToDo
     if !todo.isEmpty { sections.append(todo) }
+    if let diagnosis {
+      sections.append(ExplanationText(style: style).section(diagnosis.explanations))
+    }
     if !audit.problems.isEmpty {
       sections.append(listed("Not read", audit.problems))
     }
