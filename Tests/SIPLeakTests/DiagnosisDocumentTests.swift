@@ -53,7 +53,6 @@ struct DiagnosisDocumentTests {
   @Test("The text fits 80 columns, says what to do before the explanations, and has no colour")
   func layout() throws {
     let text = try text()
-    if let path = ProcessInfo.processInfo.environment["SHOW"] { try? text.write(toFile: path, atomically: false, encoding: .utf8) }
     let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
     #expect(!text.contains("\u{1b}"))
     // A command is not cut in two: it is to be copied.

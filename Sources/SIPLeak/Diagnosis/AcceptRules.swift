@@ -61,6 +61,13 @@ extension Differential {
         }
       }
     }
+    // As they stand in their chains: they were found by the addresses they let in.
+    result.sort { left, right in
+      guard left.family == right.family, let first = left.rule, let second = right.rule,
+        first.chainPlace == second.chainPlace
+      else { return left.family.bitWidth < right.family.bitWidth }
+      return first.index < second.index
+    }
     knownAdmissions = result
     return result
   }

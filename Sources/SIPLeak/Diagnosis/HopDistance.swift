@@ -87,7 +87,9 @@ extension Differential {
     if ours.isEmpty {
       return Explanation(
         .hopDistance, .cannotTell,
-        asked.isEmpty ? "no TTL of a packet is known" : "no TTL of its packets is known",
+        asked.isEmpty
+          ? "no TTL of a packet is known"
+          : "no TTL of \(asked.count == 1 ? "its" : "their") packets is known",
         command: capture)
     }
     let unknown = asked.filter { peer in !ours.contains { $0.address == peer } }

@@ -29,13 +29,14 @@ extension Differential {
     let sockets = open.map { Evidence("listens on \($0.address)") }
     if let hit = walks.first(where: \.isAccepted) {
       let rule = hit.walk.decidingRule
-      let way = hit.way.all.isEmpty ? "" : " by \(Listing.words(hit.way.all))"
+      let isEverywhere = walks.allSatisfy(\.isAccepted)
+      let way =
+        isEverywhere || hit.way.all.isEmpty ? "" : " who comes by \(Listing.words(hit.way.all))"
+      let whom = (peer == nil ? "anybody" : "it") + way
       let by =
-        rule.map { $0.index == 0 ? "\($0.named) accepts" : "\($0.named) accepts" }
-        ?? "no ip6tables rule accepts or refuses, so the kernel lets in"
-      let whom = peer == nil ? "anybody" : "it"
+        rule.map { "\($0.named) accepts \(whom)" } ?? "no ip6tables rule: it is open to \(whom)"
       return Explanation(
-        .ipv6, .supported, "\(by) \(whom)\(way), and \(hears)",
+        .ipv6, .supported, "\(by), and \(hears)",
         [Evidence("accepts it", rule: rule)] + sockets,
         command: "ip6tables -I INPUT 1 -p \(hit.door.transport) --dport \(hit.door.wire.port) -j DROP")
     }

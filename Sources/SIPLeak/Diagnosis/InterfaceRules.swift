@@ -32,7 +32,7 @@ extension Differential {
       }
     }
     if let doubt { return doubt }
-    let names = Listing.words(ways.asked)
+    let names = Listing.words(ways.asked.filter { $0 != "lo" })
     return Explanation(
       .interfaceRule, .ruledOut,
       "no rule for another interface (\(names)) would decide otherwise")

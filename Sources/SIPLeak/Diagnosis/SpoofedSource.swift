@@ -35,8 +35,8 @@ extension Differential {
         .spoofedSource, .ruledOut, "anybody is admitted as himself: nobody needs to forge")
     }
     let guards = snapshot.rules(family: family) { $0.checksReversePath }
-    let outside = ways.outside(family).flatMap { $0.isEmpty ? nil : $0 }
-      ?? ways.all.flatMap(\.all)
+    let world = ways.outside(family).flatMap { $0.isEmpty ? nil : $0 }
+    let outside = world ?? ways.all.flatMap(\.all)
     if guards.isEmpty {
       guard family == .ipv4 else {
         return Explanation(
@@ -48,7 +48,13 @@ extension Differential {
     let evidence =
       guards.map { Evidence("drops what comes by another way than its route", rule: $0.reference) }
       + settings(outside)
-    return reachable(worth, family, outside: outside, evidence)
+    guard let world else {
+      // Without a default route each way brings its own networks and nobody else's.
+      return Explanation(
+        .spoofedSource, .ruledOut, "what comes by another way than its address's is dropped",
+        evidence)
+    }
+    return reachable(worth, family, outside: world, evidence)
   }
 
   /// The answer where an interface does not check, or is not known to; else `nil`.

@@ -6,7 +6,7 @@ struct ExplanationText {
   let style: TextStyle
 
   private static let indent = 15
-  private static let titleWidth = 34
+  private static let titleWidth = 30
 
   /// The section, with its heading.
   func section(_ explanations: [Explanation]) -> [String] {
@@ -25,10 +25,12 @@ struct ExplanationText {
     let summary = EscapedText.terminal(explanation.summary)
     let title = explanation.kind.title
     let first = "  \(tag)  \(title)"
-    let isShort = Self.indent + Self.titleWidth + summary.count <= style.width
+    let padded = title.padded(Self.titleWidth) + "  "
     var lines: [String]
-    if isShort, explanation.verdict == .ruledOut {
-      lines = ["  \(tag)  \(title.padded(Self.titleWidth))\(summary)"]
+    if explanation.verdict == .ruledOut,
+      Self.indent + padded.count + summary.count <= style.width
+    {
+      lines = ["  \(tag)  \(padded)\(summary)"]
     } else {
       lines = [first] + style.wrapped(summary, indent: Self.indent)
     }
