@@ -63,7 +63,8 @@ struct DiagnosisRuleTests {
     ])
   func portRange(range: String, verdict: Explanation.Verdict) throws {
     let host = Host.input(
-      Host.state, "-p udp -m udp --dport \(range) -m comment --comment \"120 accept rtp\" -j ACCEPT",
+      Host.state,
+      "-p udp -m udp --dport \(range) -m comment --comment \"120 accept rtp\" -j ACCEPT",
       Host.reject)
     let diagnosis = try host.diagnosis()
     expect(diagnosis, .portRange, verdict, range == "0:65535" ? "120 accept rtp" : range)
@@ -104,7 +105,8 @@ struct DiagnosisRuleTests {
     // INPUT sees 5060 and refuses it.
     host.rules = Host.rules + redirect
     expect(try host.diagnosis(), .translation, .ruledOut, "a first packet is refused")
-    host.rules = Host.rules + Self.nat("-A PREROUTING -p udp -m udp --dport 80 -j REDIRECT --to-ports 8080")
+    host.rules =
+      Host.rules + Self.nat("-A PREROUTING -p udp -m udp --dport 80 -j REDIRECT --to-ports 8080")
     expect(try host.diagnosis(), .translation, .ruledOut, "no DNAT or REDIRECT")
   }
 
@@ -188,7 +190,9 @@ struct DiagnosisRuleTests {
     expect(try Host().diagnosis(), .interfaceRule, .ruledOut, "other than lo")
   }
 
-  @Test("An accept rule for the peer by another interface does not hold; the inside's own rule is no such")
+  @Test(
+    "An accept rule for the peer by another interface does not hold; the inside's own rule is no such"
+  )
   func interfaceAccept() throws {
     let wrong = Host.twoLegged(
       Host.state, "-s 198.51.100.10/32 -i em1 -p udp -m udp --dport 5060 -j ACCEPT", Host.reject)

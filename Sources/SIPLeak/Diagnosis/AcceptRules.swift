@@ -153,7 +153,8 @@ extension Differential {
         let some = FlowJudge.strangers(one.family)
         guard some.allSatisfy(one.certainly.contains) else { continue }
         return Explanation(
-          kind, .supported, "\(one.name) accepts \(Listing.sources(one.certainly, one.family))"
+          kind, .supported,
+          "\(one.name) accepts \(Listing.sources(one.certainly, one.family))"
             + ports(one), evidence, command: accepts)
       }
     }

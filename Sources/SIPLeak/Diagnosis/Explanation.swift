@@ -161,7 +161,8 @@ enum ShellWord {
   /// The word as it is if it is harmless, else in single quotes.
   static func quoted(_ word: String) -> String {
     let isPlain =
-      !word.isEmpty && word.unicodeScalars.allSatisfy { scalar in
+      !word.isEmpty
+      && word.unicodeScalars.allSatisfy { scalar in
         switch scalar {
         case "a"..."z", "A"..."Z", "0"..."9", ".", "_", "-", "/", ":", "@", "+", ",", "=": true
         default: false

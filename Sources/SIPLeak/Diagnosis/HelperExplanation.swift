@@ -67,7 +67,8 @@ extension Differential {
       let isAbsent = observation.kernel?.hasSIPHelper == false
       return Explanation(
         .helper, .ruledOut,
-        "no helper rule, no expectation" + (isAbsent ? "; nf_conntrack_sip is not in the kernel" : ""),
+        "no helper rule, no expectation"
+          + (isAbsent ? "; nf_conntrack_sip is not in the kernel" : ""),
         evidence)
     }
   }
@@ -107,7 +108,8 @@ extension Differential {
 
   private func helperCommand(_ rules: [PlacedRule]) -> String? {
     guard let rule = rules.first else { return "conntrack -L expect" }
-    return "\(tool(rule.reference, rule.family)) -t \(rule.reference.table) -D \(ShellWord.quoted(rule.reference.chain)) "
+    return
+      "\(tool(rule.reference, rule.family)) -t \(rule.reference.table) -D \(ShellWord.quoted(rule.reference.chain)) "
       + "\(rule.reference.index) && conntrack -F expect"
   }
 

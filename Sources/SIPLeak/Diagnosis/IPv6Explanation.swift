@@ -38,7 +38,8 @@ extension Differential {
       return Explanation(
         .ipv6, .supported, "\(by), and \(hears)",
         [Evidence("accepts it", rule: rule)] + sockets,
-        command: "ip6tables -I INPUT 1 -p \(hit.door.transport) --dport \(hit.door.wire.port) -j DROP")
+        command:
+          "ip6tables -I INPUT 1 -p \(hit.door.transport) --dport \(hit.door.wire.port) -j DROP")
     }
     if let unclear = walks.first(where: { !$0.isRefused }) {
       return Explanation(
@@ -49,7 +50,8 @@ extension Differential {
     return Explanation(
       .ipv6, .ruledOut,
       rules.isEmpty
-        ? "nobody reaches it" : "\(Listing.places(rules)) refuses \(peer == nil ? "strangers" : "it")",
+        ? "nobody reaches it"
+        : "\(Listing.places(rules)) refuses \(peer == nil ? "strangers" : "it")",
       rules.map { Evidence("refuses it", rule: $0) } + sockets)
   }
 }

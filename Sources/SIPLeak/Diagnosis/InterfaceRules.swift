@@ -44,7 +44,8 @@ extension Differential {
     else { return nil }
     return Explanation(
       .interfaceRule, .cannotTell,
-      "by which interface \(arrival.source) comes is not known", command: "ip route get \(arrival.source)")
+      "by which interface \(arrival.source) comes is not known",
+      command: "ip route get \(arrival.source)")
   }
 
   /// Interfaces that rules name and the packet does not come by, whether or not they exist.

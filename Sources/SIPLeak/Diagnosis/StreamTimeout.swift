@@ -51,7 +51,8 @@ extension Differential {
     }
     let whom = cut.first.map { ": the next packet of \($0.sides.peer) may be refused" } ?? ""
     return Explanation(
-      .streamTimeout, .supported, "flows end after \(stream) s, a keepalive comes each \(words)\(whom)",
+      .streamTimeout, .supported,
+      "flows end after \(stream) s, a keepalive comes each \(words)\(whom)",
       evidence,
       command: "sysctl -w net.netfilter.nf_conntrack_udp_timeout_stream="
         + "\(Int(min(keepalive * 2, 2_147_483)))")
@@ -92,7 +93,9 @@ extension Differential {
 
   /// Seconds since the last packet of an assured flow, told by what is left of its timeout.
   private static func silence(of flow: Flow, stream: UInt32) -> UInt32? {
-    guard flow.status.contains(.assured), let left = flow.timeout, left <= stream else { return nil }
+    guard flow.status.contains(.assured), let left = flow.timeout, left <= stream else {
+      return nil
+    }
     return stream - left
   }
 }

@@ -27,9 +27,12 @@ extension Differential {
     let rules = led.map(\.rule.placed.reference).uniqued()
     var evidence = rules.prefix(Self.listed).map { Evidence("leads to a SIP port", rule: $0) }
     let translated = flows.filter(\.sides.isTranslated)
-    let told = peer != nil ? translated : translated.filter { flow in
-      findings.contains { $0.ends == flow.ends }
-    }
+    let told =
+      peer != nil
+      ? translated
+      : translated.filter { flow in
+        findings.contains { $0.ends == flow.ends }
+      }
     evidence += told.prefix(Self.listed).map {
       Evidence("addressed to \($0.sides.wire), delivered to \($0.sides.delivered)", flow: $0.ends)
     }
@@ -38,7 +41,8 @@ extension Differential {
       return Explanation(
         .translation, .supported,
         "\(hit.rule.placed.reference.named) leads \(hit.rule.transport)/\(hit.rule.wirePort) to SIP"
-          + by, evidence, command: "sipleak explain "
+          + by, evidence,
+        command: "sipleak explain "
           + "'\(hit.rule.transport) \(hit.source) -> \(wire(hit.rule)):\(hit.rule.wirePort)'")
     }
     if let flow = told.first {

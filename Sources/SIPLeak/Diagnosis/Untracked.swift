@@ -47,7 +47,8 @@ extension Differential {
       .untracked, .ruledOut,
       rules.isEmpty
         ? "no NOTRACK rule"
-          + (audit.sipFlowCount > 0 ? "; \(Listing.count(audit.sipFlowCount, "flow")) at SIP tracked" : "")
+          + (audit.sipFlowCount > 0
+            ? "; \(Listing.count(audit.sipFlowCount, "flow")) at SIP tracked" : "")
         : "\(Listing.places(rules.map(\.reference))) does not concern SIP", evidence)
   }
 

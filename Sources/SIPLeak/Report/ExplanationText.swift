@@ -34,8 +34,9 @@ struct ExplanationText {
     } else {
       lines = [first] + style.wrapped(summary, indent: Self.indent)
     }
-    if let command = explanation.command, explanation.verdict != .ruledOut
-      || explanation.kind == .icmp
+    if let command = explanation.command,
+      explanation.verdict != .ruledOut
+        || explanation.kind == .icmp
     {
       // A command is copied: it is never wrapped.
       lines.append(String(repeating: " ", count: Self.indent) + EscapedText.terminal(command))
@@ -52,7 +53,8 @@ struct PeerText {
   /// The section.
   func section(_ answer: PeerAnswer) -> [String] {
     var lines = [style.bold("Peer  \(answer.peer)") + (answer.isTrusted ? "  trusted" : "")]
-    lines += answer.flows.isEmpty
+    lines +=
+      answer.flows.isEmpty
       ? ["      It has no flow to SIP in the table."] : answer.flows.flatMap(flow)
     if answer.firstPackets.isEmpty {
       lines.append("      Nothing of its family reaches SIP here.")

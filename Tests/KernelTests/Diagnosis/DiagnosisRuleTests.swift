@@ -236,7 +236,9 @@ extension Kernel {
         expect(
           try await it.diagnosis(of: it.attacker.local.address), .domainAccept, .supported,
           "203.0.113.66", "sip:100@192.0.2.5")
-        try await it.lab.pbx.run(["iptables", "-I", "INPUT", "2", "-s", "203.0.113.0/24", "-j", "DROP"])
+        try await it.lab.pbx.run([
+          "iptables", "-I", "INPUT", "2", "-s", "203.0.113.0/24", "-j", "DROP",
+        ])
         #expect(try await it.letsIn() == false)
         expect(
           try await it.diagnosis(of: it.attacker.local.address), .domainAccept, .ruledOut)
