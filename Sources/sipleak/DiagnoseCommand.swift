@@ -10,6 +10,10 @@ struct DiagnoseCommand: AsyncParsableCommand {
     commandName: "diagnose",
     abstract: "Say on one screen who gets past the rules to SIP, how, and what to do.",
     discussion: """
+      Below that, every explanation of how somebody may get there is judged: supported, ruled out \
+      or cannot tell, with what shows it and the command that tells more or sets it right. With a \
+      peer's address all of it is asked of that peer, whether or not it has a flow.
+
       With --listen it also hears what the peers of its findings send, on every port, for that \
       long: method, Request-URI, names, what scanners give away and injection attempts. For that it \
       puts one rule a peer at the head of the raw table, which logs (NFLOG) and decides nothing, and \
@@ -18,10 +22,21 @@ struct DiagnoseCommand: AsyncParsableCommand {
       Exit status: 0 clean, 1 only things to look at, 2 leaks, 3 not everything could be read.
       """)
 
+  @Argument(
+    help: ArgumentHelp("The address the question is about; else everybody.", valueName: "peer"),
+    transform: Parse.address)
+  var peer: IPAddress?
+
   @OptionGroup var source: SourceOptions
   @OptionGroup var ticket: TicketOptions
   @OptionGroup var sip: EndpointOptions
   @OptionGroup var trust: TrustOptions
+
+  @Option(
+    help: ArgumentHelp(
+      "How often your trunks send a keepalive, such as 60s, to be held against the timeouts.",
+      valueName: "time"), transform: Parse.seconds)
+  var keepalive: Double?
 
   @Option(
     name: .customLong("listen"),
@@ -79,9 +94,16 @@ struct DiagnoseCommand: AsyncParsableCommand {
 
   func run() async throws {
     try await Console.reading(isVerbose: verbose) {
-      let observation = try await source.observation(sip, ticket: ticket.files)
+      var observation = try await source.observation(sip, ticket: ticket.files)
       if verbose { Console.note(ReadingText.lines(observation)) }
-      let audit = Audit(observation, policy: trust.policy)
+      // The scripts of this host say nothing of another.
+      if source.folder == nil, ticket.flows == nil, source.namespace.name == nil {
+        observation.reloadScripts = FlushingLine.search()
+      }
+      let whole = Audit(observation, policy: trust.policy)
+      let diagnosis = Diagnosis(
+        whole, of: observation, policy: trust.policy, peer: peer, keepalive: keepalive)
+      let audit = peer.map(whole.about) ?? whole
       let (evidence, isMissing) = await hear(audit)
       if listening == nil, observation.sample.firewall.snapshot.listenRulesLeft > 0 {
         Console.note(
@@ -90,12 +112,13 @@ struct DiagnoseCommand: AsyncParsableCommand {
       }
       switch format {
       case .json:
-        var document = AuditJSON(audit, of: observation)
+        var document = AuditJSON(audit, of: observation, diagnosis: diagnosis)
         document.evidence = evidence
         try document.write(to: Console.print)
       case .text:
         var text = DiagnosisText(
-          audit, of: observation, style: Console.style, isExact: exact, isVerbose: verbose)
+          audit, of: observation, style: Console.style, isExact: exact, isVerbose: verbose,
+          diagnosis: diagnosis)
         text.evidence = evidence
         Console.print(text.text())
       }
@@ -107,7 +130,7 @@ struct DiagnoseCommand: AsyncParsableCommand {
   /// Listens, if asked to, and says what kept it from listening; the diagnosis stands without.
   private func hear(_ audit: Audit) async -> (evidence: SIPEvidence?, isMissing: Bool) {
     guard let listening else { return (nil, false) }
-    let found = audit.findings.compactMap { $0.peer?.address }
+    let found = audit.findings.compactMap { $0.peer?.address } + (peer.map { [$0] } ?? [])
     let interruption = Interruption.watch()
     defer { interruption.end() }
     do throws(SIPLeakError) {

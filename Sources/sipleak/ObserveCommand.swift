@@ -34,9 +34,11 @@ struct ObserveCommand: AsyncParsableCommand {
 
   func run() async throws {
     try await Console.reading(isVerbose: verbose) {
-      let observation = try await Observation.live(
+      var observation = try await Observation.live(
         sip.endpoints, interval: interval, access: namespace.access())
       if verbose { Console.note(ReadingText.lines(observation)) }
+      // The scripts of this host say nothing of a container.
+      if namespace.name == nil { observation.reloadScripts = FlushingLine.search() }
       if let save { try ObservationFiles.save(observation, to: FilePath(save)) }
       Console.print(ObservationText.text(observation, savedTo: save))
       return observation.problems.isEmpty ? 0 : 3

@@ -31,6 +31,8 @@ struct SavedHost {
   var rules6: String?
   /// What `nft -j list ruleset` printed.
   var native: String?
+  /// What `firewall.status` says of parts that were not saved.
+  var status: String?
   var sets = ""
   var flows: [Flow] = []
   var expectations: [Conntrack.Expectation] = []
@@ -78,6 +80,7 @@ struct SavedHost {
     var files: [String: [UInt8]] = [
       "ipv4.nft.save": Array(rules.utf8), "sets.save": Array(sets.utf8),
     ]
+    if let status { files["firewall.status"] = Array(status.utf8) }
     if let native { files["nft.json"] = Array(native.utf8) }
     if let rules6 { files["ipv6.nft.save"] = Array(rules6.utf8) }
     return try FirewallHost.reading(files: files)

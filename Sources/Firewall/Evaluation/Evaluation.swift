@@ -197,6 +197,14 @@ public struct Evaluation: Sendable {
     return rule.conditions.contains { compiled.conditions[$0].asksConnection }
   }
 
+  /// Whether some rule of a family makes the kernel track connections (facts A1, A1c, A8).
+  ///
+  /// - Parameter family: The family.
+  /// - Returns: `false` also where only something outside of the rulesets does.
+  public func tracksConnections(_ family: AddressFamily) -> Bool {
+    rulesets.contains { $0.source.family == family && $0.tracksConnections }
+  }
+
   // MARK: Parts
 
   /// Only the first packet of a flow is translated afresh; one that is confirmed, though still NEW,

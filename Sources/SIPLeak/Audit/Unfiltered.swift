@@ -138,7 +138,7 @@ extension FirewallSnapshot {
 
 extension Rule {
   /// `-j CT --notrack`, or `-j NOTRACK` of older kernels.
-  fileprivate var stopsTracking: Bool {
+  var stopsTracking: Bool {
     target?.name == "NOTRACK"
       || target?.name == "CT" && target?.options.contains { $0.name == "--notrack" } == true
   }

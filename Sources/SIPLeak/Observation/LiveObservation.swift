@@ -147,12 +147,14 @@ private struct HostReader {
     sample.firewall.snapshot.localAddresses = network.addresses.map(\.address)
     sample.firewall.snapshot.interfaceAddresses = network.addressesByInterface
     sample.firewall.snapshot.time = sample.wholeSeconds
-    return Observation(
+    var observation = Observation(
       host: HostIdentity(
         name: Self.name.host, kernel: Self.name.kernel, flowCount: count, namespace: access.name),
       endpoints: endpoints, network: network, settings: settings, expectations: expectations,
       sample: sample, earlier: earlier, problems: problems,
       blindSpots: blindSpots)
+    observation.kernel = KernelFacts.read(in: namespace)
+    return observation
   }
 
   /// The name servers of whoever lives in the namespace, and the host's own: neither is blocked.

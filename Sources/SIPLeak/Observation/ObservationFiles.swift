@@ -26,6 +26,8 @@ public enum ObservationFiles {
     var problems: [String]
     /// Not in folders of earlier versions.
     var blindSpots: [BlindSpot]?
+    var kernel: KernelFacts?
+    var reloadScripts: [FlushingLine]?
   }
 
   /// The part of a sample that is neither flows nor firewall text.
@@ -54,7 +56,8 @@ public enum ObservationFiles {
         endpoints: observation.endpoints, network: observation.network,
         settings: observation.settings, expectations: observation.expectations,
         problems: observation.problems,
-        blindSpots: observation.blindSpots.isEmpty ? nil : observation.blindSpots)
+        blindSpots: observation.blindSpots.isEmpty ? nil : observation.blindSpots,
+        kernel: observation.kernel, reloadScripts: observation.reloadScripts)
       try write(try encoder().encode(header), folder.appending("observation.json"))
       try save(observation.sample, to: folder)
       if let earlier = observation.earlier {
@@ -123,11 +126,14 @@ public enum ObservationFiles {
     sample.firewall.snapshot.time = sample.wholeSeconds
     let inner = folder.appending("earlier")
     let hasEarlier = FileManager.default.fileExists(atPath: inner.appending("sample.json").string)
-    return Observation(
+    var observation = Observation(
       host: header.host, endpoints: header.endpoints, network: header.network,
       settings: header.settings, expectations: header.expectations, sample: sample,
       earlier: hasEarlier ? try loadSample(inner) : nil, problems: header.problems,
       blindSpots: header.blindSpots ?? [])
+    observation.kernel = header.kernel
+    observation.reloadScripts = header.reloadScripts
+    return observation
   }
 
   private static func loadSample(_ folder: FilePath) throws(SIPLeakError) -> Observation.Sample {

@@ -18,11 +18,18 @@ public struct AuditJSON: Encodable, Sendable {
   var leavesFindingsOut = false
   /// What was heard of peers with `--listen`.
   public var evidence: SIPEvidence?
+  private let diagnosis: Diagnosis?
 
   /// Makes the document of an audit.
-  public init(_ audit: Audit, of observation: Observation) {
+  ///
+  /// - Parameters:
+  ///   - audit: What was found.
+  ///   - observation: What it was found in.
+  ///   - diagnosis: The explanations; `audit` does not judge them.
+  public init(_ audit: Audit, of observation: Observation, diagnosis: Diagnosis? = nil) {
     self.audit = audit
     self.observation = observation
+    self.diagnosis = diagnosis
   }
 
   /// The document as one line of JSON with a newline.
@@ -33,7 +40,7 @@ public struct AuditJSON: Encodable, Sendable {
   enum Key: String, CodingKey {
     case schema, version, time, host, complete, problems, flows, sipFlows = "sip_flows", sample
     case findings, blindSpots = "blind_spots", stateRules = "state_rules"
-    case blocks, settings, namespace, reading, correlation
+    case blocks, settings, namespace, reading, correlation, explanations, peer
     case sipEvidence = "sip_evidence"
   }
 
@@ -60,6 +67,9 @@ public struct AuditJSON: Encodable, Sendable {
     try object.encode(observation.sample.reading.map(ReadingJSON.init), forKey: .reading)
     try object.encode(audit.correlation.map(CorrelationJSON.init), forKey: .correlation)
     try object.encode(evidence.map(SIPEvidenceJSON.init), forKey: .sipEvidence)
+    try object.encode(
+      diagnosis?.explanations.map(ExplanationJSON.init), forKey: .explanations)
+    try object.encode(diagnosis?.peer.map(PeerAnswerJSON.init), forKey: .peer)
   }
 }
 

@@ -11,6 +11,7 @@ public struct DiagnosisText {
   private let isVerbose: Bool
   /// What was heard of peers with `--listen`.
   public var evidence: SIPEvidence?
+  private let diagnosis: Diagnosis?
 
   /// Makes the text of an audit.
   ///
@@ -20,10 +21,12 @@ public struct DiagnosisText {
   ///   - style: Colour and width.
   ///   - isExact: Whether counts are printed to the last digit.
   ///   - isVerbose: Whether settings that hardly matter are printed too.
+  ///   - diagnosis: The explanations, to be printed after what to do.
   public init(
     _ audit: Audit, of observation: Observation, style: TextStyle, isExact: Bool = false,
-    isVerbose: Bool = false
+    isVerbose: Bool = false, diagnosis: Diagnosis? = nil
   ) {
+    self.diagnosis = diagnosis
     self.audit = audit
     self.observation = observation
     self.style = style
@@ -35,7 +38,11 @@ public struct DiagnosisText {
   public func text() -> String {
     var sections = [[header]]
     sections += audit.findings.map(finding)
-    if audit.findings.isEmpty { sections.append([nothing]) }
+    if let peer = diagnosis?.peer {
+      sections.append(PeerText(style: style, isExact: isExact).section(peer))
+    } else if audit.findings.isEmpty {
+      sections.append([nothing])
+    }
     if let correlation = audit.correlation, !correlation.statements.isEmpty {
       let title = "In \(Quantity.duration(correlation.seconds))"
       sections.append(listed(title, correlation.statements))
@@ -44,6 +51,9 @@ public struct DiagnosisText {
     if !audit.blocks.isEmpty { sections.append(blocks) }
     let todo = whatToDo
     if !todo.isEmpty { sections.append(todo) }
+    if let diagnosis {
+      sections.append(ExplanationText(style: style).section(diagnosis.explanations))
+    }
     if !audit.problems.isEmpty {
       sections.append(listed("Not read", audit.problems))
     }
