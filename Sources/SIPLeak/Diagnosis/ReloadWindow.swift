@@ -111,12 +111,10 @@ extension Differential {
     if !Stability.isSame(earlier.firewall.snapshot, snapshot) {
       return "the rules changed between the two readings"
     }
+    let comparison = SampleComparison(before: earlier, after: observation.sample)
     for rule in audit.stateRules {
       for family in AddressFamily.allCases {
-        guard let now = rule.counters?.packets,
-          let then = earlier.firewall.snapshot.reference(like: rule, family: family)?.counters,
-          now < then.packets
-        else { continue }
+        guard comparison.growth(rule, family: family).unknown == .reset else { continue }
         return "\(rule.place) counted less than before: the rules were loaded anew in between"
       }
     }
