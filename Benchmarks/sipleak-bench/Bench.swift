@@ -127,7 +127,7 @@ struct Bench {
     try await prove(filled.mix)
     var contenders = [
       Contender(name: "sipleak audit", commands: [[sipleak, "audit"]]),
-      Contender(name: "its reading of the table alone", commands: [[bench, "walk"]]),
+      Contender(name: "its reading alone", commands: [[bench, "walk"]]),
       Contender(
         name: "the same walks in C, \(threads) threads",
         commands: [[floor, "walk", "\(threads)"]]),
@@ -135,7 +135,7 @@ struct Bench {
       Contender(name: "conntrack: the first of them", commands: [Self.searches[0]]),
     ]
     try await watch.race(&contenders, rounds: rounds)
-    show(contenders)
+    show(contenders, comparing: 2)
   }
 
   /// That every contender finds the same flows, before anything is said of their speed.
@@ -159,19 +159,21 @@ struct Bench {
     say("All find the same: \(found)\n")
   }
 
-  /// Prints a table; the first contender is what the others are compared with.
-  private func show(_ contenders: [Contender]) {
-    say("| what | median | range | processor | peak memory | sipleak audit to it |")
-    say("|---|---|---|---|---|---|")
-    for contender in contenders {
-      let ratio =
-        contender.name == contenders[0].name
-        ? "" : "\(contenders[0].ratio(to: contender).digits(2))"
+  /// Prints a table, and what the first contenders take of the time of the others.
+  private func show(_ contenders: [Contender], comparing count: Int = 1) {
+    let compared = contenders.prefix(count)
+    let titles = compared.map { " \($0.name) to it |" }.joined()
+    say("| what | median | range | processor | peak memory |" + titles)
+    say("|---|---|---|---|---|" + compared.map { _ in "---|" }.joined())
+    for (index, contender) in contenders.enumerated() {
+      let ratios = compared.map { other in
+        index < count ? " |" : " \(other.ratio(to: contender).digits(2)) |"
+      }
       say(
         "| \(contender.name) | \(contender.median.digits(3)) s | "
           + "\(contender.range.least.digits(3)) to \(contender.range.most.digits(3)) s | "
           + "\(contender.processor.digits(3)) s | "
-          + "\((Double(contender.peak) / 1024).digits(1)) MiB | \(ratio) |")
+          + "\((Double(contender.peak) / 1024).digits(1)) MiB |" + ratios.joined())
     }
   }
 }
