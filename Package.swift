@@ -55,7 +55,8 @@ let package = Package(
         "Addressing", "Netlink", "Conntrack", "HostNetwork", "Firewall", systemPackage,
       ], swiftSettings: house),
     .executableTarget(
-      name: "sipleak", dependencies: ["SIPLeak", "Lab", argumentParser], swiftSettings: house),
+      name: "sipleak", dependencies: ["SIPLeak", "Conntrack", "Lab", argumentParser],
+      swiftSettings: house),
 
     // Private namespaces with real hosts in them: tests, demo and benchmarks run there.
     .target(name: "CPrivateNamespaces"),

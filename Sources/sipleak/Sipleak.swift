@@ -17,7 +17,8 @@ struct Sipleak: AsyncParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [
-      DiagnoseCommand.self, AuditCommand.self, BlockCommand.self, UnblockCommand.self,
+      DiagnoseCommand.self, AuditCommand.self, WatchCommand.self, BlockCommand.self,
+      UnblockCommand.self,
       PurgeCommand.self, ExplainCommand.self, ObserveCommand.self, DemoCommand.self,
     ])
 
