@@ -49,6 +49,10 @@ package struct NetlinkListener: ~Copyable, Sendable {
       } catch {
         throw NetlinkError(.open, operation: "attach a filter to a netlink socket", errno: error)
       }
+      guard bindAnywhere(descriptor) else {
+        throw NetlinkError(
+          .open, operation: "bind a netlink socket", errno: Errno(rawValue: errno))
+      }
       for group in groups {
         var group = group
         guard
@@ -59,6 +63,19 @@ package struct NetlinkListener: ~Copyable, Sendable {
         }
       }
       return listener
+    }
+  }
+
+  /// Gives the socket a port of its own: one without is taken for the kernel, who sends, and hears
+  /// nothing.
+  private static func bindAnywhere(_ descriptor: Int32) -> Bool {
+    var address = sockaddr_nl()
+    address.nl_family = UInt16(AF_NETLINK)
+    let length = socklen_t(MemoryLayout<sockaddr_nl>.size)
+    return unsafe withUnsafeMutablePointer(to: &address) { pointer in
+      unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { plain in
+        unsafe bind(descriptor, plain, length) == 0
+      }
     }
   }
 

@@ -29,7 +29,8 @@ final class EventQueue: Sendable {
 
   var counts: FlowEvents.Counts { state.withLock { $0.counts } }
 
-  var isEnded: Bool { state.withLock { $0.isEnded } }
+  /// Whether somebody waits.
+  var isWaited: Bool { state.withLock { $0.waiter != nil } }
 
   /// Hands over events, or an empty list as a sign of life.
   func push(_ events: [FlowEvent], _ counting: (inout FlowEvents.Counts) -> Void = { _ in }) {
