@@ -11,7 +11,7 @@ DESTDIR ?=
 PACKAGES = iptables ipset nftables conntrack iproute2 util-linux mount procps \
   libmnl-dev libnetfilter-conntrack-dev pkg-config ca-certificates git
 
-.PHONY: all setup build demo test lint fuzz kernel-fuzz man release install clean
+.PHONY: all setup build demo test lint fuzz kernel-fuzz bench-events man release install clean
 
 all: build
 
@@ -38,8 +38,14 @@ kernel-fuzz: setup
 	SIPLEAK_KERNEL_FUZZ_SECONDS=$(SECONDS) SIPLEAK_KERNEL_FUZZ_SEED=$(SEED) \
 	  $(SWIFT) test --filter KernelTests.Kernel/RulesetWalk/ $(SWIFT_TEST_FLAGS)
 
+# sipleak watch beside conntrack -E: make bench-events EVENTS="--seconds 10 --load flood"
+bench-events: setup
+	$(SWIFT) build -c release --product sipleak
+	$(SWIFT) build -c release --product sipleak-bench-events
+	@"$$($(SWIFT) build -c release --show-bin-path)/sipleak-bench-events" $(EVENTS)
+
 lint:
-	$(SWIFT) format lint --strict -r Sources Tests Package.swift Fuzz/Sources Fuzz/Package.swift
+	$(SWIFT) format lint --strict -r Sources Tests Benchmarks Package.swift Fuzz/Sources Fuzz/Package.swift
 
 fuzz: setup
 	@SWIFT="$(SWIFT)" Fuzz/run $(TARGET) $(SECONDS)

@@ -67,6 +67,10 @@ let package = Package(
     .executableTarget(
       name: "sipleak-lab", dependencies: ["Lab", "Addressing", argumentParser],
       swiftSettings: house),
+    // `make bench-events`: sipleak watch beside conntrack -E under a load of new flows.
+    .executableTarget(
+      name: "sipleak-bench-events", dependencies: ["Lab", "Addressing", argumentParser],
+      path: "Benchmarks/sipleak-bench-events", swiftSettings: house),
 
     // Shared by the tests.
     .target(

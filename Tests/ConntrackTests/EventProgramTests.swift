@@ -93,16 +93,19 @@ struct EventProgramTests {
       .flow(.udp("\(pbx):6060 > \(att):24376"), .udp("\(att):24376 > \(pbx):5060")), passes: true),
     Case("no such port", .flow(.udp("\(att):5059 > \(pbx):5061")), passes: false),
     Case("IPv6", .flow(.udp("[2001:db8::66]:1 > [2001:db8::5]:5060")), passes: true),
-    Case("IPv6 without the port", .flow(.udp("[2001:db8::66]:1 > [2001:db8::5]:53")), passes: false),
+    Case(
+      "IPv6 without the port", .flow(.udp("[2001:db8::66]:1 > [2001:db8::5]:53")), passes: false),
     Case(
       "a family that is not asked for", .flow(.udp("[2001:db8::66]:1 > [2001:db8::5]:5060")),
       passes: false
     ) { $0.query.families = [.ipv4] },
     Case(
-      "a place that is not looked at", .flow(.udp("\(att):1 > \(pbx):5060"), .udp("\(pbx):9 > \(att):1")),
+      "a place that is not looked at",
+      .flow(.udp("\(att):1 > \(pbx):5060"), .udp("\(pbx):9 > \(att):1")),
       passes: false
     ) { $0.query.places = FlowQuery.deliveredSide },
-    Case("a transport that is not asked for", .flow(.udp("\(att):1 > \(pbx):5060")), passes: false) {
+    Case("a transport that is not asked for", .flow(.udp("\(att):1 > \(pbx):5060")), passes: false)
+    {
       $0.query.transports = [.tcp]
     },
     Case("one of several transports", .flow(.udp("\(att):1 > \(pbx):5060")), passes: true) {
@@ -120,7 +123,8 @@ struct EventProgramTests {
     Case("more ports than a program can list", .flow(.udp("\(att):1 > \(pbx):2")), passes: true) {
       $0.query.ports = Set(stride(from: 1025, to: 9000, by: 2))
     },
-    Case("unanswered, from a peer", .flow(.udp("\(att):1 > \(pbx):5060"), status: 8), passes: false) {
+    Case("unanswered, from a peer", .flow(.udp("\(att):1 > \(pbx):5060"), status: 8), passes: false)
+    {
       $0.leavesOutUnanswered = true
     },
     Case("answered", .flow(.udp("\(att):1 > \(pbx):5060"), status: 0x0a), passes: true) {

@@ -109,7 +109,8 @@ struct DumpMergeTests {
   @Test("has a flow as the last event left it, whichever was read first")
   func updates() {
     let unanswered = flow("203.0.113.1:1 > 192.0.2.5:5060", status: .confirmed)
-    let assured = flow("203.0.113.1:1 > 192.0.2.5:5060", status: [.seenReply, .confirmed, .assured])
+    let assured = flow(
+      "203.0.113.1:1 > 192.0.2.5:5060", status: [.seenReply, .confirmed, .assured])
     #expect(merge([.update(one)], with: [unanswered]) == [one])
     // The dump is the younger: the event that says so is still to come.
     #expect(merge([.update(one)], with: [assured]) == [assured])

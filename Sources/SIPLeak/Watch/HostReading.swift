@@ -29,6 +29,7 @@ final class HostReading: Sendable {
   ///   - dump: Where the body writes how its dump went.
   ///   - body: What reads.
   ///   - isThere: Called when the result is there.
+  /// - Returns: The reading, under way.
   static func start(
     generation: UInt32?, repairsLoss: Bool, dump: DumpOutcome,
     _ body: @escaping @Sendable () async throws(SIPLeakError) -> Observation,

@@ -79,7 +79,8 @@ struct StandingFindings: Sendable {
     }
     let key = Key(finding)
     // One finding a rule, one a host: the first flow speaks for all.
-    if case .flow = key {} else {
+    if case .flow = key {
+    } else {
       let old = byKey.removeValue(forKey: .flow(flow))
       if byKey[key] != nil { return old.map { .gone($0, .noFinding) } }
     }
