@@ -36,7 +36,7 @@ struct Listener {
     defer { unsafe pointers.forEach { unsafe free($0) } }
     var child: pid_t = 0
     // unshare holds Ctrl-C back from its children.
-    var attributes = unsafe posix_spawnattr_t()
+    var attributes = posix_spawnattr_t()
     unsafe posix_spawnattr_init(&attributes)
     defer { unsafe posix_spawnattr_destroy(&attributes) }
     var signals = sigset_t()

@@ -75,7 +75,8 @@ struct WatchCommand: AsyncParsableCommand {
     try await Console.reading(isVerbose: verbose) {
       let stop = Watch.Stop()
       let signals = Self.stopping(stop)
-      defer { for signal in signals { signal.cancel() } }
+      // Not cancelled: a signal on its way would then end the program before its summary.
+      defer { withExtendedLifetime(signals) {} }
       var watch = Watch(sip.endpoints, policy: trust.policy, interval: interval, length: length)
       if let receiveBuffer {
         watch.buffering = FlowEvents.Buffering(

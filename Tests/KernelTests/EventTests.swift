@@ -60,7 +60,7 @@ extension Kernel {
         try await lab.pbx.loadReferenceRuleset()
         let server = try SIPServer.start(on: lab.pbx)
         let media = try SIPServer.start(on: lab.pbx, port: 16384)
-        let carrier = try SIPClient.open(on: lab.carrier, port: 5060)
+        let carrier = try SIPClient.open(on: lab.carrier, port: 24376)
         let phone = try SIPClient.open(on: lab.other, port: 7078)
         let filter = FlowEventFilter(leavesOutUnanswered: leavesOutUnanswered)
         let events = try FlowEvents.open(filter, in: lab.pbx.namespace)
@@ -135,7 +135,7 @@ extension Kernel {
           """
         try sendOnce(
           from: lab.pbx, ports: [5060], to: Endpoint(lab.carrier.address4, 5060), text: register)
-        var began: Expectation?
+        var began: Conntrack.Expectation?
         for try await event in events {
           if case .expectation(let expectation) = event {
             began = expectation
@@ -145,7 +145,7 @@ extension Kernel {
         #expect(began?.tuple.destinationEndpoint == Endpoint(lab.pbx.address4, 5060))
         #expect(began?.helper == "sip")
         try await lab.pbx.run(["conntrack", "-F", "expect"])
-        var ended: Expectation?
+        var ended: Conntrack.Expectation?
         for try await event in events {
           if case .expectationEnd(let expectation) = event {
             ended = expectation

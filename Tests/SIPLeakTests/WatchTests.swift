@@ -129,7 +129,7 @@ struct WatchScheduleTests {
     for second in stride(from: 0.25, to: 30, by: 0.25) {
       #expect(schedule.isDue(at: at(second)) { 7 } == false)
     }
-    #expect(schedule.isDue(at: at(30)) { 7 })
+    #expect(schedule.isDue(at: at(30)) { 7 } == true)
   }
 
   @Test("when the rules have changed and two looks in a row see the same")
@@ -137,7 +137,7 @@ struct WatchScheduleTests {
     var schedule = begun()
     #expect(schedule.isDue(at: at(2)) { 8 } == false)
     #expect(schedule.isDue(at: at(2.25)) { 9 } == false)
-    #expect(schedule.isDue(at: at(2.5)) { 9 })
+    #expect(schedule.isDue(at: at(2.5)) { 9 } == true)
   }
 
   @Test("and at last even while they go on changing")
@@ -156,11 +156,11 @@ struct WatchScheduleTests {
   @Test("after a loss, later each time losses go on")
   func losses() {
     var schedule = begun()
-    #expect(schedule.noteLoss())
+    #expect(schedule.noteLoss() == true)
     #expect(schedule.noteLoss() == false)
     #expect(schedule.isDue(at: at(0.5)) { 7 } == false)
-    #expect(schedule.isDue(at: at(1)) { 7 })
-    #expect(schedule.begin(at: at(1)))
+    #expect(schedule.isDue(at: at(1)) { 7 } == true)
+    #expect(schedule.begin(at: at(1)) == true)
     #expect(schedule.hasLoss)
     #expect(schedule.isDue(at: at(2)) { 7 } == false)
     // Another one before this reading ends: it repairs the first, not the second.
@@ -169,8 +169,8 @@ struct WatchScheduleTests {
       at: at(1.5), HostReading(generation: 7, repairsLoss: true), isWhole: true)
     #expect(schedule.hasLoss)
     #expect(schedule.isDue(at: at(2.5)) { 7 } == false)
-    #expect(schedule.isDue(at: at(3)) { 7 })
-    #expect(schedule.begin(at: at(3)))
+    #expect(schedule.isDue(at: at(3)) { 7 } == true)
+    #expect(schedule.begin(at: at(3)) == true)
     schedule.end(
       at: at(3.1), HostReading(generation: 7, repairsLoss: true), isWhole: true)
     #expect(schedule.hasLoss == false)
@@ -180,11 +180,11 @@ struct WatchScheduleTests {
   func partial() {
     var schedule = begun()
     _ = schedule.noteLoss()
-    #expect(schedule.begin(at: at(1)))
+    #expect(schedule.begin(at: at(1)) == true)
     schedule.end(
       at: at(1.1), HostReading(generation: 7, repairsLoss: true), isWhole: false)
     #expect(schedule.hasLoss)
-    #expect(schedule.isDue(at: at(2)) { 7 })
+    #expect(schedule.isDue(at: at(2)) { 7 } == true)
   }
 
   @Test("soon after an expectation came or went")
@@ -192,7 +192,7 @@ struct WatchScheduleTests {
     var schedule = begun()
     schedule.noteExpectation()
     #expect(schedule.isDue(at: at(4)) { 7 } == false)
-    #expect(schedule.isDue(at: at(5)) { 7 })
+    #expect(schedule.isDue(at: at(5)) { 7 } == true)
   }
 
   @Test("and ends when its time is up, unless a loss is still to be made good")
