@@ -21,6 +21,8 @@ struct EventsBenchmark: AsyncParsableCommand {
   @Option(help: "Seconds of load.") var seconds = 60
   @Option(help: "Which load: mixed, flood or answered; all of them unless given.")
   var load: [String] = []
+  @Option(help: "Seconds a flow lives: rate times this must fit nf_conntrack_max.")
+  var lifetime: UInt32 = 5
   @Option(help: "Bytes of sipleak's receive buffer, to make it lose events.")
   var receiveBuffer: Int?
   @Option(help: "Bytes of conntrack's receive buffer.") var peerBuffer = 8_388_608
@@ -104,17 +106,17 @@ struct EventsBenchmark: AsyncParsableCommand {
   /// Offers the load at an even rate.
   private func offer(_ load: Load, _ lab: Lab) async throws -> (Int, Int, Double) {
     let pbx = lab.pbx
-    let (rate, seconds) = (rate, seconds)
+    let (rate, seconds, lifetime) = (rate, seconds, lifetime)
     return try await Task.detached {
       // Blocks a thread of the pool for a minute; nothing else here needs it.
-      try Self.offer(load, rate: rate, seconds: seconds, on: pbx)
+      try Self.offer(load, rate: rate, seconds: seconds, lifetime: lifetime, on: pbx)
     }.value
   }
 
   private static func offer(
-    _ load: Load, rate: Int, seconds: Int, on host: LabHost
+    _ load: Load, rate: Int, seconds: Int, lifetime: UInt32, on host: LabHost
   ) throws -> (Int, Int, Double) {
-    var loader = try FlowLoader.open(on: host, seconds: 5)
+    var loader = try FlowLoader.open(on: host, seconds: lifetime)
     let clock = ContinuousClock()
     let start = clock.now
     var number = 0

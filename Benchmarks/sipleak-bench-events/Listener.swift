@@ -65,6 +65,10 @@ struct Listener {
 
   /// Ends it as Ctrl-C does and gives its account.
   func end() -> Account {
+    // Not ru_maxrss: that counts what this program had when it started the other.
+    let peak = Self.text("/proc/\(process)/status").split(separator: "\n")
+      .first { $0.hasPrefix("VmHWM:") }?
+      .split(separator: " ").dropFirst().first.flatMap { Double($0) }
     kill(process, SIGINT)
     var status: Int32 = 0
     var usage = rusage()
@@ -78,7 +82,7 @@ struct Listener {
     func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
     return Account(
       name: name, processorSeconds: seconds(usage.ru_utime) + seconds(usage.ru_stime),
-      memoryMiB: Double(usage.ru_maxrss) / 1024, output: Self.text(output),
+      memoryMiB: (peak ?? 0) / 1024, output: Self.text(output),
       errors: Self.text(errors))
   }
 

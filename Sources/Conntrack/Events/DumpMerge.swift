@@ -36,6 +36,21 @@ public struct DumpMerge: Sendable, Hashable {
     }
   }
 
+  /// What the events changed, for whoever keeps a dump by key and does not want it copied.
+  ///
+  /// - Returns: The flows that are alive as the events gave them, and the keys of those that ended.
+  package consuming func changes() -> (alive: [Flow], ended: Set<FlowKey>) {
+    var alive: [Flow] = []
+    var ended: Set<FlowKey> = []
+    for (key, state) in last {
+      switch state {
+      case .alive(let flow): alive.append(flow)
+      case .ended: ended.insert(key)
+      }
+    }
+    return (alive, ended)
+  }
+
   /// The flows there are.
   ///
   /// - Parameter dump: The flows of the dump; one that comes twice counts once.

@@ -10,8 +10,6 @@ final class EventReader: Sendable {
   private let buffering: FlowEvents.Buffering
   private let queue: EventQueue
   private let wakeUp: WakeUp
-  /// Milliseconds to sleep when few events came: as long as the receive buffer certainly lasts.
-  private let nap: Int32
 
   init(
     _ listener: consuming NetlinkListener, _ filter: FlowEventFilter,
@@ -22,8 +20,6 @@ final class EventReader: Sendable {
     self.buffering = buffering
     self.queue = queue
     self.wakeUp = wakeUp
-    // An event takes about 1 KiB of the buffer; at 100,000 a second 1 MiB lasts for 10 ms.
-    nap = buffering.receiveBuffer >= 1 << 20 ? 10 : 0
   }
 
   /// Reads until it is woken up to stop, or the socket fails.
@@ -31,6 +27,7 @@ final class EventReader: Sendable {
     let batch = ReceiveBatch()
     var loss = Loss()
     var size = buffering.receiveBuffer
+    var nap = Self.nap(listener.setReceiveBuffer(size))
     while listener.wait(wakeUp) {
       var isRested = false
       while !isRested {
@@ -48,7 +45,7 @@ final class EventReader: Sendable {
           queue.push([]) { $0.losses += 1 }
           if size < buffering.largestReceiveBuffer {
             size = min(size * 2, buffering.largestReceiveBuffer)
-            listener.setReceiveBuffer(size)
+            nap = Self.nap(listener.setReceiveBuffer(size))
           }
         case .full: if wakeUp.wait(milliseconds: 0) { return }
         case .some, .empty: isRested = true
@@ -60,6 +57,14 @@ final class EventReader: Sendable {
       }
       if nap > 0, wakeUp.wait(milliseconds: nap) { return }
     }
+  }
+
+  /// Milliseconds to sleep when few events came: half as long as a receive buffer lasts.
+  ///
+  /// An event takes about 1 KiB of it, and 100,000 a second are more than a kernel with two
+  /// processors sends. The kernel gives what `net.core.rmem_max` allows where more is not permitted.
+  static func nap(_ receiveBuffer: Int) -> Int32 {
+    Int32(clamping: min(10, receiveBuffer / 1024 / 100 / 2))
   }
 
   /// A loss that has been noticed and not been told yet.

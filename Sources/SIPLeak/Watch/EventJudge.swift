@@ -13,13 +13,12 @@ struct EventJudge {
   /// Makes a judge.
   ///
   /// - Parameters:
-  ///   - observation: The newest reading.
-  ///   - policy: Whom the operator trusts.
+  ///   - judge: What judges against the newest reading.
   ///   - routing: What finds the routes to peers that the reading does not know.
-  init(_ observation: Observation, policy: AuditPolicy, routing: PeerRouting?) {
-    judge = FlowJudge(observation, policy: policy)
+  init(_ judge: FlowJudge, routing: PeerRouting?) {
+    self.judge = judge
     self.routing = routing
-    asked = Set(observation.network.peerRoutes.map { [$0.peer, $0.local] })
+    asked = Set(judge.observation.network.peerRoutes.map { [$0.peer, $0.local] })
   }
 
   /// What is to be said of a flow, or `nil` when nothing is.

@@ -10,7 +10,7 @@ final class HostReading: Sendable {
   let repairsLoss: Bool
   /// How the dump in it went.
   let dump: DumpOutcome
-  private let result = Mutex<Result<Observation, SIPLeakError>?>(nil)
+  private let result = Mutex<Result<JudgedReading, SIPLeakError>?>(nil)
   private let task = Mutex<Task<Void, Never>?>(nil)
 
   init(generation: UInt32?, repairsLoss: Bool, dump: DumpOutcome = DumpOutcome()) {
@@ -32,12 +32,12 @@ final class HostReading: Sendable {
   /// - Returns: The reading, under way.
   static func start(
     generation: UInt32?, repairsLoss: Bool, dump: DumpOutcome,
-    _ body: @escaping @Sendable () async throws(SIPLeakError) -> Observation,
+    _ body: @escaping @Sendable () async throws(SIPLeakError) -> JudgedReading,
     isThere: @escaping @Sendable () -> Void
   ) -> HostReading {
     let reading = HostReading(generation: generation, repairsLoss: repairsLoss, dump: dump)
     let task = Task { [weak reading] in
-      let result: Result<Observation, SIPLeakError>
+      let result: Result<JudgedReading, SIPLeakError>
       do throws(SIPLeakError) { result = .success(try await body()) } catch {
         result = .failure(error)
       }
@@ -49,12 +49,35 @@ final class HostReading: Sendable {
   }
 
   /// The result, once, when it is there.
-  func take() -> Result<Observation, SIPLeakError>? {
+  func take() -> Result<JudgedReading, SIPLeakError>? {
     result.withLock { result in
       defer { result = nil }
       return result
     }
   }
+}
+
+/// A reading and what it means, judged aside as well: a table of many flows must not hold up the events.
+struct JudgedReading: Sendable {
+  let audit: Audit
+  /// What judges later events against this reading.
+  let judge: FlowJudge
+  /// Where each flow of the dump stands among its flows.
+  private let index: [FlowKey: Int]
+
+  init(_ observation: Observation, policy: AuditPolicy) {
+    audit = Audit(observation, policy: policy)
+    judge = FlowJudge(observation, policy: policy)
+    index = Dictionary(
+      observation.sample.flows.enumerated().map { ($1.key, $0) },
+      uniquingKeysWith: { first, _ in first })
+  }
+
+  /// The flow of the dump with a key.
+  func flow(_ key: FlowKey) -> Flow? { index[key].map { judge.observation.sample.flows[$0] } }
+
+  /// The flows of helpers' calls.
+  var expected: [Flow] { judge.observation.sample.flows.filter { $0.master != nil } }
 }
 
 /// Whether a dump showed every flow there was; the observation around it can be in part for other reasons.

@@ -123,19 +123,20 @@ final class WatchRun {
     reading = HostReading.start(
       generation: now, repairsLoss: schedule.begin(at: .now), dump: dump
     ) { () throws(SIPLeakError) in
-      try await Observation.live(watch.endpoints, access: watch.access) {
+      let observation = try await Observation.live(watch.endpoints, access: watch.access) {
         (_, namespace) throws(ConntrackError) in
         let flows = try AnsweredFlows.dump(filter, in: namespace)
         dump.isWhole.withLock { $0 = flows.isComplete }
         return flows
       }
+      return JudgedReading(observation, policy: watch.policy)
     } isThere: {
       events.nudge()
     }
   }
 
   private func finish(
-    _ reading: HostReading, _ result: Result<Observation, SIPLeakError>,
+    _ reading: HostReading, _ result: Result<JudgedReading, SIPLeakError>,
     _ report: (WatchReport) -> Bool
   ) throws(SIPLeakError) -> Bool {
     let merge = merge
@@ -147,11 +148,12 @@ final class WatchRun {
       isWhole = false
       schedule.end(at: .now, reading, isWhole: false)
       return report(.problem(error.message))
-    case .success(let observation):
+    case .success(let judged):
+      let audit = judged.audit
       summary.readings += 1
       let isDumpWhole = reading.dump.isWhole.withLock { $0 }
       schedule.end(at: .now, reading, isWhole: isDumpWhole)
-      let (audit, news) = adopt(observation, merge, isDumpWhole: isDumpWhole)
+      let news = adopt(judged, merge, isDumpWhole: isDumpWhole)
       isWhole = audit.isComplete
       if isFirst, !report(.watching(audit)) { return false }
       for problem in audit.problems where !problems.contains(problem) {
@@ -169,29 +171,30 @@ final class WatchRun {
 
   /// Puts a reading, with the events since it began, in place of what was known.
   private func adopt(
-    _ reading: Observation, _ merge: DumpMerge, isDumpWhole: Bool
-  ) -> (Audit, [WatchNews]) {
-    var observation = reading
-    let dumped = Set(reading.sample.flows.map(\.key))
-    observation.sample.flows = merge.flows(with: reading.sample.flows)
-    let routing = try? PeerRouting(observation.network, in: watch.access.namespace)
-    if let routing {
-      let local = Set(observation.network.addresses.map(\.address))
-      for flow in observation.sample.flows where !dumped.contains(flow.key) {
-        guard
-          let sides = FlowSides(
-            flow, endpoints: observation.endpoints,
-            isLocal: { local.contains($0) || $0.isLoopback })
-        else { continue }
-        observation.network.peerRoutes.append(routing.route(sides, mark: flow.mark))
-      }
+    _ reading: JudgedReading, _ merge: DumpMerge, isDumpWhole: Bool
+  ) -> [WatchNews] {
+    let routing = try? PeerRouting(
+      reading.judge.observation.network, in: watch.access.namespace)
+    var judge = EventJudge(reading.judge, routing: routing)
+    expected = Dictionary(
+      reading.expected.map { ($0.key, $0) }, uniquingKeysWith: { first, _ in first })
+    let (alive, ended) = merge.changes()
+    var touched = ended
+    var fresh: [Finding] = []
+    for event in alive {
+      touched.insert(event.key)
+      let flow = reading.flow(event.key)?.updated(by: event) ?? event
+      if flow.master != nil { expected[flow.key] = flow }
+      if let finding = judge.finding(for: flow) { fresh.append(finding) }
     }
-    let audit = Audit(observation, policy: watch.policy)
-    let living = Set(observation.sample.flows.map(\.key))
-    let news = standing.adopt(audit.findings, isWhole: isDumpWhole, lives: living.contains)
-    judge = EventJudge(observation, policy: watch.policy, routing: routing)
-    expected = [:]
-    for flow in observation.sample.flows where flow.master != nil { expected[flow.key] = flow }
-    return (audit, news)
+    for key in ended { expected[key] = nil }
+    let settled = reading.audit.findings.filter { finding in
+      finding.flow.map { !touched.contains($0.key) } ?? true
+    }
+    self.judge = judge
+    let begun = touched.subtracting(ended)
+    return standing.adopt(settled + fresh, isWhole: isDumpWhole) { key in
+      begun.contains(key) || !ended.contains(key) && reading.flow(key) != nil
+    }
   }
 }
