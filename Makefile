@@ -12,7 +12,7 @@ PACKAGES = iptables ipset nftables conntrack iproute2 util-linux mount procps \
   libmnl-dev libnetfilter-conntrack-dev pkg-config ca-certificates git \
   sipvicious sip-tester tshark
 
-.PHONY: all setup build demo test bench lint fuzz kernel-fuzz man release install clean
+.PHONY: all setup build demo test bench bench-events lint fuzz kernel-fuzz man release install clean
 
 all: build
 
@@ -49,6 +49,12 @@ bench: setup
 	done
 	@"$$($(SWIFT) build -c release --static-swift-stdlib --show-bin-path)/sipleak-bench" \
 	  --entries $(ENTRIES) --rounds $(ROUNDS)
+
+# sipleak watch beside conntrack -E: make bench-events EVENTS="--seconds 10 --load flood"
+bench-events: setup
+	$(SWIFT) build -c release --product sipleak
+	$(SWIFT) build -c release --product sipleak-bench-events
+	@"$$($(SWIFT) build -c release --show-bin-path)/sipleak-bench-events" $(EVENTS)
 
 lint:
 	$(SWIFT) format lint --strict -r Sources Tests Benchmarks Package.swift Fuzz/Sources Fuzz/Package.swift

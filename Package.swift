@@ -57,7 +57,8 @@ let package = Package(
         "Addressing", "Netlink", "Conntrack", "HostNetwork", "Firewall", "SIP", systemPackage,
       ], swiftSettings: house),
     .executableTarget(
-      name: "sipleak", dependencies: ["SIPLeak", "Lab", argumentParser], swiftSettings: house),
+      name: "sipleak", dependencies: ["SIPLeak", "Conntrack", "Lab", argumentParser],
+      swiftSettings: house),
 
     // Private namespaces with real hosts in them: tests, demo and benchmarks run there.
     .target(name: "CPrivateNamespaces"),
@@ -68,6 +69,10 @@ let package = Package(
     .executableTarget(
       name: "sipleak-lab", dependencies: ["Lab", "Addressing", argumentParser],
       swiftSettings: house),
+    // `make bench-events`: sipleak watch beside conntrack -E under a load of new flows.
+    .executableTarget(
+      name: "sipleak-bench-events", dependencies: ["Lab", "Addressing", argumentParser],
+      path: "Benchmarks/sipleak-bench-events", swiftSettings: house),
 
     // `make bench`: what the peers take for the same answers, and the same walks in C.
     .executableTarget(

@@ -14,11 +14,20 @@
 #include <linux/inet_diag.h>
 #include <linux/sock_diag.h>
 #include <linux/sched.h>
+#include <linux/filter.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <libmnl/libmnl.h>
 #include <libnetfilter_conntrack/libnetfilter_conntrack.h>
 
 /* Hidden behind _GNU_SOURCE. */
 extern int setns(int, int);
+struct sipleak_mmsghdr {
+  struct msghdr msg_hdr;
+  unsigned int msg_len;
+};
+extern int sipleak_recvmmsg(
+    int, struct sipleak_mmsghdr *, unsigned int, int, struct timespec *) __asm__("recvmmsg");
 
 /* Macros with casts or sizeof are not imported; an enum constant is. */
 enum {

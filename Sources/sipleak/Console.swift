@@ -8,11 +8,18 @@ import SystemPackage
 enum Console {
   /// Whether some of an answer could not be written.
   private static let isCutShort = Mutex(false)
+  private static let hasLostReader = Mutex(false)
+
+  /// Whether whoever read standard output has gone away.
+  static var isReaderGone: Bool { hasLostReader.withLock { $0 } }
 
   /// Writes an answer; a reader that has gone away is no error of ours, a full disk is.
   static func print(_ text: String) {
     do { _ = try FileDescriptor.standardOutput.writeAll(text.utf8) } catch {
-      if error as? Errno == .brokenPipe { return }
+      if error as? Errno == .brokenPipe {
+        hasLostReader.withLock { $0 = true }
+        return
+      }
       let isFirst = isCutShort.withLock { known in
         defer { known = true }
         return !known

@@ -17,9 +17,9 @@ struct Sipleak: AsyncParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [
-      DiagnoseCommand.self, AuditCommand.self, BlockCommand.self, UnblockCommand.self,
-      PurgeCommand.self, ExplainCommand.self, TraceCommand.self, ObserveCommand.self,
-      DemoCommand.self,
+      DiagnoseCommand.self, AuditCommand.self, WatchCommand.self, BlockCommand.self,
+      UnblockCommand.self, PurgeCommand.self, ExplainCommand.self, TraceCommand.self,
+      ObserveCommand.self, DemoCommand.self,
     ])
 
   static func main() async {

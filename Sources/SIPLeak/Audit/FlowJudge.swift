@@ -12,7 +12,7 @@ struct FlowJudge {
   private var timeless: RepeatedEvaluation
   let comparison: SampleComparison?
   let localAddresses: Set<IPAddress>
-  private let routes: [RouteQuestion: Route]
+  private var routes: [RouteQuestion: Route]
   /// The interfaces a packet from outside may come by.
   let ways: [String]
   var blockability: Blockability
@@ -150,6 +150,12 @@ struct FlowJudge {
   private func grade(_ flow: Flow) -> Grade {
     if flow.status.contains(.assured) { return .assured }
     return flow.status.contains(.seenReply) ? .established : .latent
+  }
+
+  /// Takes the route back to a peer that the observation did not ask for.
+  mutating func learn(_ entry: NetworkFacts.PeerRoute) {
+    guard entry.isInterfaceCertain != false, let route = entry.route else { return }
+    routes[RouteQuestion(peer: entry.peer, local: entry.local)] = route
   }
 
   /// The interface the peer's packets come by, or `nil` when that is not certain.

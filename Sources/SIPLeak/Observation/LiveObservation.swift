@@ -21,7 +21,22 @@ extension Observation {
   public static func live(
     _ endpoints: SIPEndpoints, interval: Double? = nil, access: HostAccess = HostAccess()
   ) async throws(SIPLeakError) -> Observation {
-    var reader = HostReader(endpoints: endpoints, access: access)
+    try await live(endpoints, interval: interval, access: access) {
+      (query, namespace) throws(ConntrackError) in
+      try FlowTable.dump(query, in: namespace)
+    }
+  }
+
+  /// How the flow table is read.
+  typealias FlowReading =
+    @Sendable (FlowQuery, NetworkNamespace) throws(ConntrackError) -> FlowDump
+
+  /// Reads a running host with another way to read its flows.
+  static func live(
+    _ endpoints: SIPEndpoints, interval: Double? = nil, access: HostAccess,
+    flows: @escaping FlowReading
+  ) async throws(SIPLeakError) -> Observation {
+    var reader = HostReader(endpoints: endpoints, access: access, flows: flows)
     // Privileges first: everything after depends on them, and the message is the clearest here.
     var sample = try await reader.sample()
     var earlier: Sample?
@@ -40,12 +55,16 @@ extension Observation {
 private struct HostReader {
   let endpoints: SIPEndpoints
   let access: HostAccess
+  let flows: Observation.FlowReading
   var problems: [String] = []
   var blindSpots: [BlindSpot] = []
 
-  init(endpoints: SIPEndpoints, access: HostAccess) {
+  init(
+    endpoints: SIPEndpoints, access: HostAccess, flows: @escaping Observation.FlowReading
+  ) {
     self.endpoints = endpoints
     self.access = access
+    self.flows = flows
   }
 
   /// Flows and rules, read side by side so that their counters belong together.
@@ -53,7 +72,8 @@ private struct HostReader {
     let query = endpoints.query
     let namespace = access.namespace
     let tools = access.tools
-    async let dumping = Self.dumpAside(query, namespace)
+    let flows = flows
+    async let dumping = Self.dumpAside(query, namespace, flows)
     async let reading = Self.firewall(tools)
     let dump = try await dumping.get()
     let firewall = try await reading.get()
@@ -71,20 +91,20 @@ private struct HostReader {
   /// The dump on a thread of its own: it waits in the kernel, and would hold up the tools' output on
   /// a machine with few cores.
   private static func dumpAside(
-    _ query: FlowQuery, _ namespace: NetworkNamespace
+    _ query: FlowQuery, _ namespace: NetworkNamespace, _ flows: @escaping Observation.FlowReading
   ) async -> Result<FlowDump, SIPLeakError> {
     await withCheckedContinuation { continuation in
       DispatchQueue.global().async { @Sendable in
-        continuation.resume(returning: dump(query, namespace))
+        continuation.resume(returning: dump(query, namespace, flows))
       }
     }
   }
 
   private static func dump(
-    _ query: FlowQuery, _ namespace: NetworkNamespace
+    _ query: FlowQuery, _ namespace: NetworkNamespace, _ flows: Observation.FlowReading
   ) -> Result<FlowDump, SIPLeakError> {
     do throws(ConntrackError) {
-      return .success(try FlowTable.dump(query, in: namespace))
+      return .success(try flows(query, namespace))
     } catch {
       return .failure(
         SIPLeakError(
@@ -136,8 +156,7 @@ private struct HostReader {
     network.reversePathFilter = read("rp_filter", [:]) {
       try HostNetwork.reversePathFilter(in: namespace)
     }
-    network.peerRoutes = routes(
-      to: sample.flows, own: network.addresses, reversePath: network.reversePathFilter)
+    network.peerRoutes = routes(to: sample.flows, in: network)
     let settings = read("connection tracking's settings", ConntrackSettings()) {
       try ConntrackSettings.read(in: namespace)
     }
@@ -175,19 +194,17 @@ private struct HostReader {
 
   /// The routes back to the peers of flows to SIP, one question a pair of addresses.
   private mutating func routes(
-    to flows: [Flow], own: [LocalAddress], reversePath: [String: Int]
+    to flows: [Flow], in network: NetworkFacts
   ) -> [NetworkFacts.PeerRoute] {
-    let local = Set(own.map(\.address))
-    var asked: Set<[IPAddress]> = []
-    var lookup: RouteLookup
+    let local = Set(network.addresses.map(\.address))
+    let routing: PeerRouting
     do throws(HostNetworkError) {
-      lookup = try RouteLookup(in: access.namespace)
+      routing = try PeerRouting(network, in: access.namespace)
     } catch {
       note(["the routes to the peers: \(error)"])
       return []
     }
-    let strict = Set(reversePath.filter { $0.value == 1 }.keys)
-    var choices: [AddressFamily: RouteChoices?] = [:]
+    var asked: Set<[IPAddress]> = []
     var result: [NetworkFacts.PeerRoute] = []
     for flow in flows {
       guard
@@ -195,30 +212,10 @@ private struct HostReader {
           flow, endpoints: endpoints, isLocal: { local.contains($0) || $0.isLoopback }),
         asked.insert([sides.peer.address, sides.wire.address]).inserted
       else { continue }
-      // From an address that is not ours (a forward's inside) the kernel refuses the question.
-      let from = local.contains(sides.wire.address) ? sides.wire.address : nil
-      let route = try? lookup.route(to: sides.peer.address, from: from, mark: flow.mark)
-      let family = sides.peer.address.family
-      let known = choices[family] ?? routeChoices(family)
-      choices[family] = .some(known)
-      result.append(
-        NetworkFacts.PeerRoute(
-          peer: sides.peer.address, local: sides.wire.address, route: route,
-          isInterfaceCertain: route?.interface.map {
-            // rp_filter is IPv4's; choices that could not be read decide nothing.
-            known?.makesCertain($0, strict: family == .ipv4 ? strict : []) ?? false
-          }))
+      result.append(routing.route(sides, mark: flow.mark))
     }
+    note(routing.problems)
     return result
-  }
-
-  private mutating func routeChoices(_ family: AddressFamily) -> RouteChoices? {
-    do throws(HostNetworkError) {
-      return try HostNetwork.routeChoices(family, in: access.namespace)
-    } catch {
-      note(["the policy rules: \(error)"])
-      return nil
-    }
   }
 
   /// What `uname -n` and `uname -r` print.

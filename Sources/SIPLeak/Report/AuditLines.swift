@@ -48,7 +48,7 @@ public enum AuditLines {
     piece.finish()
   }
 
-  private static func line(_ finding: Finding, time: String, now: Double) -> String {
+  static func line(_ finding: Finding, time: String, now: Double) -> String {
     let age =
       finding.flow?.start.map {
         String(max(0, Quantity.whole((now - Double($0) / 1e9).rounded(.down))))
