@@ -9,7 +9,7 @@ DESTDIR ?=
 
 # What the programs and the tests need on Debian. Swift itself comes from swift.org.
 PACKAGES = iptables ipset nftables conntrack iproute2 util-linux mount procps \
-  libmnl-dev libnetfilter-conntrack-dev pkg-config ca-certificates git
+  libmnl-dev libnetfilter-conntrack-dev libsqlite3-dev pkg-config ca-certificates git
 
 .PHONY: all setup build demo test lint fuzz kernel-fuzz man release install clean
 
