@@ -13,6 +13,7 @@ struct AuditCommand: AsyncParsableCommand {
   @OptionGroup var source: SourceOptions
   @OptionGroup var sip: EndpointOptions
   @OptionGroup var trust: TrustOptions
+  @OptionGroup var state: StateOptions
 
   @Option(help: "How to print: text or json.")
   var format: OutputFormat = .text
@@ -27,6 +28,12 @@ struct AuditCommand: AsyncParsableCommand {
     try await Console.reading(isVerbose: verbose) {
       let observation = try await source.observation(sip)
       let audit = Audit(observation, policy: trust.policy)
+      if source.folder == nil, audit.isComplete, let history = state.open() {
+        StateOptions.attempt { () throws(SIPLeakError) in
+          try history.record(
+            audit.findings, admitted: audit.admitted, at: observation.sample.time)
+        }
+      }
       let isSilent = quiet && audit.isClean
       switch format {
       case .json where isSilent: break

@@ -35,9 +35,14 @@ struct BlockCommand: AsyncParsableCommand {
   @Option(
     name: .customLong("for"),
     help: ArgumentHelp(
-      "How long, such as 24h; 0 until unblocked. The kernel lifts it by itself.",
-      valueName: "time"), transform: Parse.seconds)
-  var seconds: Double = 86400
+      """
+      How long, such as 24h; 0 until unblocked. The kernel lifts it by itself. (default: 24h, twice \
+      that for each time a block of the peer has run out before, up to 24 days)
+      """, valueName: "time"), transform: Parse.seconds)
+  var seconds: Double?
+
+  private static let usualSeconds: Double = 86400
+  private static let unattendedInterval: Double = 60
 
   @Option(
     help: ArgumentHelp(
@@ -52,8 +57,11 @@ struct BlockCommand: AsyncParsableCommand {
   @OptionGroup var sip: EndpointOptions
   @OptionGroup var trust: TrustOptions
 
-  @Option(help: "How to print: text or json.")
-  var format: OutputFormat = .text
+  @OptionGroup var limiting: BlockLimitOptions
+  @OptionGroup var state: StateOptions
+
+  @Option(help: "How to print: text, json or restore (the tools' input alone).")
+  var format: PlanFormat = .text
 
   @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said.")
   var verbose = false
@@ -65,17 +73,37 @@ struct BlockCommand: AsyncParsableCommand {
     if verifyAfter > 60 {
       throw ValidationError("--verify-after takes up to 60s.")
     }
-    if seconds > 0, seconds < 1 {
+    if limiting.unattended, let interval = source.interval, interval < Self.unattendedInterval {
+      throw ValidationError("--unattended reads twice at least 60s apart; --sample may be longer.")
+    }
+    if apply, format == .restore {
+      throw ValidationError("--format restore prints a plan; it cannot be used with --apply.")
+    }
+    if let seconds, seconds > 0, seconds < 1 {
       throw ValidationError("--for takes whole seconds: 1s or more, or 0 for no end.")
     }
   }
 
   func run() async throws {
     try await Console.changing(isVerbose: verbose) {
+      var source = source
+      if limiting.unattended, source.folder == nil, source.interval == nil {
+        source.interval = Self.unattendedInterval
+      }
       let observation = try await source.observation(sip)
       let policy = trust.policy
       let audit = Audit(observation, policy: policy)
-      let request = BlockRequest(named: addresses, place: place, seconds: UInt32(seconds))
+      let history = state.open()
+      var notes = HistoryNotes()
+      if let history {
+        let now = observation.sample.time
+        StateOptions.attempt { () throws(SIPLeakError) in notes = try history.notes(at: now) }
+      } else if limiting.unattended {
+        Console.note("sipleak: no history: who was admitted within 24 h is not known")
+      }
+      let request = BlockRequest(
+        named: addresses, place: place, seconds: UInt32(seconds ?? Self.usualSeconds),
+        limits: limiting.limits(notes, doubles: seconds == nil), backend: limiting.backend)
       let plan = BlockPlan(request, audit: audit, observation: observation, policy: policy)
       for problem in audit.problems {
         Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
@@ -94,7 +122,7 @@ struct BlockCommand: AsyncParsableCommand {
         if !(quiet && isIdle) { try show(plan, observation) }
         return isRefused ? 1 : 0
       }
-      return try await enforce(plan, observation, policy)
+      return try await enforce(plan, observation, policy, history)
     }
   }
 
@@ -102,7 +130,9 @@ struct BlockCommand: AsyncParsableCommand {
   private var command: String {
     var words = ["sipleak", "block"] + addresses.map(\.description)
     if place != .raw { words += ["--where", place.rawValue] }
-    if seconds != 86400 { words += ["--for", "\(Int(seconds))s"] }
+    if let seconds { words += ["--for", "\(Int(seconds))s"] }
+    words += limiting.words
+    words += state.words
     words += trust.trusted.flatMap { ["--trust", $0.description] }
     words += trust.protected.flatMap { ["--protect", $0.description] }
     if let interval = source.interval { words += ["--sample", "\(interval)s"] }
@@ -112,13 +142,14 @@ struct BlockCommand: AsyncParsableCommand {
   private func show(_ plan: BlockPlan, _ observation: Observation) throws {
     switch format {
     case .json: Console.print(try PlanJSON(plan, time: observation.sample.time).line())
+    case .restore: Console.print(PlanText.restoreText(plan))
     case .text:
       Console.print(PlanText.text(plan, command: command + " --apply", isApplying: apply))
     }
   }
 
   private func enforce(
-    _ plan: BlockPlan, _ observation: Observation, _ policy: AuditPolicy
+    _ plan: BlockPlan, _ observation: Observation, _ policy: AuditPolicy, _ history: History?
   ) async throws(SIPLeakError) -> Int32 {
     Console.holdSignals()
     for omission in plan.omissions where format == .text {
@@ -127,19 +158,30 @@ struct BlockCommand: AsyncParsableCommand {
     }
     let isText = format == .text
     let style = Console.style
-    let until = observation.sample.time + seconds
-    let length =
-      seconds == 0 ? "until unblocked" : "until " + Quantity.utc(until, toMinute: true)
+    let now = observation.sample.time
+    let until = Dictionary(
+      plan.entries.map { ("\($0.address) from \($0.transport)/\($0.port)", $0.seconds) },
+      uniquingKeysWith: { first, _ in first })
     let outcome = try await Enforcement(verifyAfter: verifyAfter).apply(
       plan, before: observation, policy: policy
     ) { step in
       guard isText else { return }
-      let text = step.name == "blocked" ? "\(step.text) \(length)" : step.text
+      var text = step.text
+      if step.name == "blocked", let seconds = until[text] {
+        text +=
+          seconds == 0
+          ? " until unblocked" : " until " + Quantity.utc(now + Double(seconds), toMinute: true)
+      }
       Console.print(StepText.line(step.name, text, style: style))
     }
     if !isText {
       let json = PlanJSON(plan, time: observation.sample.time, outcome: outcome)
       if let line = try? json.line() { Console.print(line) }
+    }
+    if let history {
+      StateOptions.attempt { () throws(SIPLeakError) in
+        try history.record(plan, answer: outcome.answer, at: now)
+      }
     }
     switch outcome.answer {
     case .verified, .notYetSeen: return 0
@@ -152,3 +194,8 @@ struct BlockCommand: AsyncParsableCommand {
 }
 
 extension BlockRequest.Place: ExpressibleByArgument {}
+
+/// How a plan is printed.
+enum PlanFormat: String, ExpressibleByArgument, CaseIterable {
+  case text, json, restore
+}

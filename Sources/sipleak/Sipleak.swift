@@ -18,7 +18,7 @@ struct Sipleak: AsyncParsableCommand {
     version: "0.1.0",
     subcommands: [
       DiagnoseCommand.self, AuditCommand.self, BlockCommand.self, UnblockCommand.self,
-      PurgeCommand.self, ExplainCommand.self, ObserveCommand.self, DemoCommand.self,
+      PurgeCommand.self, HistoryCommand.self, ExplainCommand.self, ObserveCommand.self, DemoCommand.self,
     ])
 
   static func main() async {

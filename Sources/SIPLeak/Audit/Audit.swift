@@ -1,4 +1,4 @@
-import Addressing
+public import Addressing
 import Conntrack
 public import Firewall
 
@@ -16,6 +16,8 @@ public struct Audit: Sendable {
   public var problems: [String]
   /// How many flows concern SIP, findings or not.
   public var sipFlowCount: Int
+  /// Peers of flows to SIP that the rules certainly admit as NEW, findings or not.
+  public var admitted: Set<IPAddress>
   /// The state rules that flows to SIP are let in by, findings or not.
   public var stateRules: [RuleReference]
 
@@ -72,6 +74,7 @@ public struct Audit: Sendable {
     sipFlowCount = seen
     blocks = StandingBlock.all(of: observation, policy: policy)
     stateRules = judge.stateRules
+    admitted = judge.admitted
     problems = observation.problems
     isComplete = observation.problems.isEmpty
     blindSpots = BlindSpot.all(of: observation, snapshot: snapshot)

@@ -17,6 +17,8 @@ struct FlowJudge {
   let ways: [String]
   private var blockability: Blockability
   private(set) var stateRules: [RuleReference] = []
+  /// Peers of flows to SIP whose next packet the rules certainly admit as NEW.
+  private(set) var admitted: Set<IPAddress> = []
   private var sipRulesByEndpoint: [SIPPlace: [RuleReference]] = [:]
 
   private struct RouteQuestion: Hashable {
@@ -76,6 +78,7 @@ struct FlowJudge {
     {
       stateRules.append(rule)
     }
+    if asNew.isCertain, asNew.verdict == .accept { admitted.insert(sides.peer.address) }
     guard
       let judged = Judgement.of(
         flow, sides: sides, asNew: asNew, asHeld: asHeld, hasTrust: policy.hasTrust,
