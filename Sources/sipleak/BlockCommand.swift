@@ -53,6 +53,14 @@ struct BlockCommand: AsyncParsableCommand {
   @Flag(name: .shortAndLong, help: "Print nothing when there is nothing to block.")
   var quiet = false
 
+  @Option(
+    help: ArgumentHelp(
+      """
+      Take the blocks back after this time unless `sipleak confirm` is run before, also when the \
+      terminal is gone.
+      """, valueName: "time"), transform: Parse.seconds)
+  var confirmWithin: Double?
+
   @OptionGroup var source: SourceOptions
   @OptionGroup var sip: EndpointOptions
   @OptionGroup var trust: TrustOptions
@@ -75,6 +83,9 @@ struct BlockCommand: AsyncParsableCommand {
     }
     if limiting.unattended, let interval = source.interval, interval < Self.unattendedInterval {
       throw ValidationError("--unattended reads twice at least 60s apart; --sample may be longer.")
+    }
+    if let confirmWithin, !(1...86400).contains(confirmWithin) {
+      throw ValidationError("--confirm-within takes 1s to 24h.")
     }
     if apply, format == .restore {
       throw ValidationError("--format restore prints a plan; it cannot be used with --apply.")
@@ -158,11 +169,61 @@ struct BlockCommand: AsyncParsableCommand {
     }
     let isText = format == .text
     let style = Console.style
+    // Before anything is changed: a block that could not be taken back must not be made.
+    var pending: PendingBlock?
+    if let confirmWithin {
+      let block = PendingBlock(plan, before: observation, seconds: confirmWithin + verifyAfter)
+      try block.save()
+      guard DetachedTimer.start(block) else {
+        block.confirm()
+        throw SIPLeakError(
+          .unchanged, "the process that would take the block back cannot be started",
+          advice: "Nothing was changed.")
+      }
+      pending = block
+    }
+    let outcome: Enforcement.Outcome
+    do throws(SIPLeakError) {
+      outcome = try await carryOut(plan, observation, policy)
+    } catch {
+      if error.code != .notUndone { pending?.confirm() }
+      throw error
+    }
+    if let confirmWithin, isText {
+      Console.print(
+        StepText.line(
+          "unconfirmed",
+          "taken back in \(Quantity.duration(confirmWithin)) unless you run: sipleak confirm",
+          style: style))
+    }
+    if !isText {
+      let json = PlanJSON(plan, time: observation.sample.time, outcome: outcome)
+      if let line = try? json.line() { Console.print(line) }
+    }
+    if let history {
+      StateOptions.attempt { () throws(SIPLeakError) in
+        try history.record(plan, answer: outcome.answer, at: observation.sample.time)
+      }
+    }
+    switch outcome.answer {
+    case .verified, .notYetSeen: return 0
+    case .failed:
+      throw SIPLeakError(
+        .notUndone, "the block is in place but the check failed",
+        advice: "`sipleak purge` takes it back; `sipleak diagnose` shows what gets through.")
+    }
+  }
+
+  private func carryOut(
+    _ plan: BlockPlan, _ observation: Observation, _ policy: AuditPolicy
+  ) async throws(SIPLeakError) -> Enforcement.Outcome {
+    let isText = format == .text
+    let style = Console.style
     let now = observation.sample.time
     let until = Dictionary(
       plan.entries.map { ("\($0.address) from \($0.transport)/\($0.port)", $0.seconds) },
       uniquingKeysWith: { first, _ in first })
-    let outcome = try await Enforcement(verifyAfter: verifyAfter).apply(
+    return try await Enforcement(verifyAfter: verifyAfter).apply(
       plan, before: observation, policy: policy
     ) { step in
       guard isText else { return }
@@ -173,22 +234,6 @@ struct BlockCommand: AsyncParsableCommand {
           ? " until unblocked" : " until " + Quantity.utc(now + Double(seconds), toMinute: true)
       }
       Console.print(StepText.line(step.name, text, style: style))
-    }
-    if !isText {
-      let json = PlanJSON(plan, time: observation.sample.time, outcome: outcome)
-      if let line = try? json.line() { Console.print(line) }
-    }
-    if let history {
-      StateOptions.attempt { () throws(SIPLeakError) in
-        try history.record(plan, answer: outcome.answer, at: now)
-      }
-    }
-    switch outcome.answer {
-    case .verified, .notYetSeen: return 0
-    case .failed:
-      throw SIPLeakError(
-        .notUndone, "the block is in place but the check failed",
-        advice: "`sipleak purge` takes it back; `sipleak diagnose` shows what gets through.")
     }
   }
 }

@@ -17,8 +17,9 @@ struct Sipleak: AsyncParsableCommand {
       """,
     version: "0.1.0",
     subcommands: [
-      DiagnoseCommand.self, AuditCommand.self, BlockCommand.self, UnblockCommand.self,
-      PurgeCommand.self, HistoryCommand.self, ExplainCommand.self, ObserveCommand.self, DemoCommand.self,
+      DiagnoseCommand.self, AuditCommand.self, BlockCommand.self, ConfirmCommand.self,
+      UnblockCommand.self, PurgeCommand.self, HistoryCommand.self, ExplainCommand.self,
+      ObserveCommand.self, DemoCommand.self, RevertCommand.self,
     ])
 
   static func main() async {

@@ -1,5 +1,6 @@
 import Addressing
 import ArgumentParser
+import FoundationEssentials
 import SIPLeak
 
 /// `sipleak unblock`.
@@ -44,6 +45,8 @@ struct RemovalOptions: ParsableArguments {
   @Flag(name: .customLong("apply"), help: "Make the change; it is made anyway.")
   var isApplied = false
 
+  @OptionGroup var state: StateOptions
+
   @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said.")
   var verbose = false
 
@@ -67,6 +70,17 @@ struct RemovalOptions: ParsableArguments {
       for kept in plan.kept { Console.print(StepText.line("stays", kept, style: style)) }
       try await Enforcement().apply(plan) { step in
         Console.print(StepText.line(step.name, step.text, style: style))
+      }
+      if let history = state.open() {
+        let now = Date().timeIntervalSince1970
+        StateOptions.attempt { () throws(SIPLeakError) in
+          switch request {
+          case .addresses(let peers):
+            try history.end(blocksOf: peers, by: .unblocked, at: now)
+          case .all: try history.end(blocksOf: nil, by: .unblocked, at: now)
+          case .purge: try history.end(blocksOf: nil, by: .purged, at: now)
+          }
+        }
       }
       return plan.absent.isEmpty ? 0 : 1
     }

@@ -64,8 +64,9 @@ import Testing
   @Test("Each time a peer came back doubles its time, up to 24 days")
   func doubling() throws {
     let peer = address("203.0.113.61")
-    for (times, seconds) in [(0, 86400), (1, 172_800), (3, 691_200), (9, 2_073_600), (99, 2_073_600)]
-    {
+    for (times, seconds) in [
+      (0, 86400), (1, 172_800), (3, 691_200), (9, 2_073_600), (99, 2_073_600),
+    ] {
       let plan = try plan(BlockLimits(offences: [peer: times]))
       let entry = try #require(plan.entries.first { $0.address == peer })
       #expect(entry.seconds == seconds)
@@ -139,7 +140,8 @@ import Testing
 }
 
 @Suite("History notes") struct HistoryNotesTests {
-  private func block(_ begun: Double, until: Double?, peer: String = "203.0.113.66") -> BlockRecord {
+  private func block(_ begun: Double, until: Double?, peer: String = "203.0.113.66") -> BlockRecord
+  {
     BlockRecord(
       peer: address(peer), transport: .udp, port: 5060, place: .raw, reason: "established-bypass",
       begun: begun, until: until, outcome: "verified")

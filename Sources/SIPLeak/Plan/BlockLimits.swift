@@ -65,6 +65,7 @@ public struct BlockLimits: Sendable, Hashable {
   /// - Parameters:
   ///   - new: Sources that would be blocked and are not.
   ///   - standing: Sources that are blocked now.
+  /// - Returns: The sentence.
   func objection(new: Int, standing: Int) -> String? {
     if let perRun, new > perRun {
       return "\(new) new sources are more than the \(perRun) of one run (--at-most): none is "

@@ -92,7 +92,8 @@ private func block(_ begun: Double, until: Double?) -> BlockRecord {
 
   @Test("A corrupt file, somebody else's database and a link are refused and left as they are")
   func refused() throws {
-    for text in ["not a database, and long enough to be looked at as one by its header.......", ""] {
+    for text in ["not a database, and long enough to be looked at as one by its header.......", ""]
+    {
       try withFolder { folder in
         try FileManager.default.createDirectory(
           atPath: folder.string, withIntermediateDirectories: true)
@@ -105,7 +106,9 @@ private func block(_ begun: Double, until: Double?) -> BlockRecord {
           return
         }
         try Data(text.utf8).write(to: URL(filePath: file))
-        let error = #expect(throws: SIPLeakError.self) { _ = try History.open(in: folder) }
+        let error = #expect(throws: SIPLeakError.self) {
+          _ = try History.open(in: folder)
+        }
         #expect(error?.code == .history)
         #expect(error?.message.contains("corrupt") == true)
         #expect(FileManager.default.contents(atPath: file) == Data(text.utf8))
