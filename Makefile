@@ -57,6 +57,7 @@ install:
 	@test -x .build/release/sipleak || $(MAKE) release
 	install -d "$(DESTDIR)$(PREFIX)/bin"
 	install -m 755 -s .build/release/sipleak "$(DESTDIR)$(PREFIX)/bin/sipleak"
+	install -d -m 700 "$(DESTDIR)/var/lib/sipleak"
 	@if test -f Docs/sipleak.8; then \
 	  install -d "$(DESTDIR)$(PREFIX)/share/man/man8" && \
 	  install -m 644 Docs/sipleak.8 "$(DESTDIR)$(PREFIX)/share/man/man8/sipleak.8"; \

@@ -27,11 +27,14 @@ struct AuditCommand: AsyncParsableCommand {
   func run() async throws {
     try await Console.reading(isVerbose: verbose) {
       let observation = try await source.observation(sip)
-      let audit = Audit(observation, policy: trust.policy)
-      if source.folder == nil, audit.isComplete, let history = state.open() {
+      var audit = Audit(observation, policy: trust.policy)
+      if source.folder == nil, let history = state.open() {
+        let now = observation.sample.time
         StateOptions.attempt { () throws(SIPLeakError) in
-          try history.record(
-            audit.findings, admitted: audit.admitted, at: observation.sample.time)
+          audit = audit.noting(try history.notes(at: now))
+          // What was read in part may be wrong, and would be remembered.
+          guard audit.isComplete else { return }
+          try history.record(audit.findings, admitted: audit.admitted, at: now)
         }
       }
       let isSilent = quiet && audit.isClean

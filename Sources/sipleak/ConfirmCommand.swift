@@ -78,7 +78,7 @@ enum DetachedTimer {
     let words = ["sipleak", "revert", pending.token]
     var pointers: [UnsafeMutablePointer<CChar>?] = unsafe words.map { unsafe strdup($0) }
     unsafe pointers.append(nil)
-    defer { for unsafe pointer in unsafe pointers { unsafe free(pointer) } }
+    defer { unsafe pointers.forEach { unsafe free($0) } }
     var child = pid_t()
     return unsafe posix_spawn(&child, own, &actions, &attributes, pointers, environ) == 0
   }

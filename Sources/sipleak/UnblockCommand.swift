@@ -9,7 +9,9 @@ struct UnblockCommand: AsyncParsableCommand {
     commandName: "unblock",
     abstract: "Lift blocks that sipleak made.",
     discussion: """
-      Touches nothing but entries of our own sets. --dry-run prints what it would do.
+      Touches nothing but entries of our own sets. --dry-run prints what it would do. A peer whose \
+      flow is still there would be in again with its next packet: that is named, and nothing is \
+      lifted without --force.
 
       Exit status: 0 done, 1 nothing changed, 5 something is left (it says what).
       """)
@@ -21,6 +23,10 @@ struct UnblockCommand: AsyncParsableCommand {
   @Flag(help: "Lift all blocks.")
   var all = false
 
+  @Flag(help: "Lift blocks also where what let the peer in is still there.")
+  var force = false
+
+  @OptionGroup var sip: EndpointOptions
   @OptionGroup var removal: RemovalOptions
 
   func validate() throws {
@@ -33,7 +39,29 @@ struct UnblockCommand: AsyncParsableCommand {
     let names = all ? ["--all"] : addresses.map(\.description)
     try await removal.run(
       all ? .all : .addresses(addresses),
-      command: (["sipleak", "unblock"] + names).joined(separator: " "))
+      command: (["sipleak", "unblock"] + names).joined(separator: " ")
+    ) { () throws(SIPLeakError) in
+      guard !force else { return }
+      try await refuseIfPersisting()
+    }
+  }
+
+  /// Whoever would be in again with the next packet is named instead of let in.
+  private func refuseIfPersisting() async throws(SIPLeakError) {
+    let observation = try await Observation.live(sip.endpoints)
+    let standing = PersistingCause.all(
+      of: all ? nil : addresses, in: observation, policy: AuditPolicy())
+    guard let first = standing.first else { return }
+    for cause in standing {
+      Console.note("sipleak: \(cause.address): \(EscapedText.terminal(cause.why))")
+    }
+    throw SIPLeakError(
+      .unchanged,
+      standing.count == 1
+        ? "\(first.address) would be in again at once"
+        : "\(standing.count) blocked peers would be in again at once",
+      advice: "Nothing was changed. `sipleak block ADDRESS --apply` in raw lets the flow die; "
+        + "--force lifts the block all the same.")
   }
 }
 
@@ -55,9 +83,18 @@ struct RemovalOptions: ParsableArguments {
   }
 
   /// Plans a removal and carries it out.
-  func run(_ request: RemovalPlan.Request, command: String) async throws {
+  ///
+  /// - Parameters:
+  ///   - request: What to take back.
+  ///   - command: The command as it was typed.
+  ///   - objecting: Throws to keep everything as it is; asked before anything is changed.
+  func run(
+    _ request: RemovalPlan.Request, command: String,
+    objecting: () async throws(SIPLeakError) -> Void = {}
+  ) async throws {
     try await Console.changing(isVerbose: verbose) {
       let plan = try await RemovalPlan.live(request)
+      if !plan.isEmpty, !isDryRun { try await objecting() }
       if isDryRun || plan.isEmpty {
         Console.print(PlanText.text(plan, command: command))
         return plan.absent.isEmpty ? 0 : 1

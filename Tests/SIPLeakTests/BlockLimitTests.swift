@@ -168,3 +168,64 @@ import Testing
     #expect(notes.ranOut == [:])
   }
 }
+
+@Suite("Lifting a block") struct LiftingTests {
+  private static let set = """
+    create sipleak4 hash:net,port family inet hashsize 1024 maxelem 1000000 timeout 0 counters comment
+    add sipleak4 203.0.113.66,udp:5060 timeout 100 packets 0 bytes 0 comment "sipleak: x"
+
+    """
+  private static let rules = SavedHost.rules.replacing(
+    "[900:90000]",
+    with: """
+      -A INPUT -m comment --comment "sipleak: before the state rule" -j SIPLEAK
+      [900:90000]
+      """
+  ).replacing(
+    "COMMIT",
+    with: """
+      -A SIPLEAK -m comment --comment "sipleak: chain v1"
+      -A SIPLEAK -p udp -m set --match-set sipleak4 src,dst -m comment --comment "sipleak: blocked peer" -j DROP
+      COMMIT
+      """
+  ).replacing(":OUTPUT ACCEPT [0:0]", with: ":OUTPUT ACCEPT [0:0]\n:SIPLEAK - [0:0]")
+
+  @Test("A flow kept alive behind the block would be in again, and is named")
+  func persisting() throws {
+    var host = SavedHost()
+    host.rules = Self.rules
+    host.sets = Self.set
+    host.flows = [flow("203.0.113.66:24376", "192.0.2.5:5060", [.seenReply])]
+    let observation = try host.observation()
+    #expect(Audit(observation).findings.map(\.cause) == [])
+    for named in [[address("203.0.113.66")], nil] {
+      let standing = PersistingCause.all(of: named, in: observation, policy: AuditPolicy())
+      #expect(standing.map(\.address) == [address("203.0.113.66")])
+      #expect(standing.first?.why.contains("filter INPUT 3") == true)
+    }
+    let other = [address("203.0.113.67")]
+    #expect(PersistingCause.all(of: other, in: observation, policy: AuditPolicy()).isEmpty)
+    host.flows = []
+    let quiet = try host.observation()
+    #expect(PersistingCause.all(of: nil, in: quiet, policy: AuditPolicy()).isEmpty)
+  }
+
+  @Test("Who is back after a block has run out is said to be, without another level")
+  func reopened() throws {
+    var host = SavedHost()
+    host.flows = [flow("203.0.113.66:24376", "192.0.2.5:5060", [.seenReply])]
+    let observation = try host.observation()
+    let audit = Audit(observation)
+    let peer = address("203.0.113.66")
+    let noted = audit.noting(
+      HistoryNotes(
+        ranOut: [peer: 1_795_000_000],
+        firstSeen: [HistoryNotes.Seen(peer: peer, cause: .establishedBypass): 1_794_000_000]))
+    #expect(noted.exitStatus == audit.exitStatus)
+    let line = AuditLines.text(noted, of: observation, isQuiet: true)
+    #expect(
+      line.hasSuffix(" first=2026-11-06T21:20:00Z reopened=2026-11-18T11:06:40Z\n"), "\(line)")
+    #expect(!AuditLines.text(audit, of: observation, isQuiet: true).contains("reopened"))
+    #expect(try AuditJSON(noted, of: observation).line().contains("\"reopened\":\"2026-11-18"))
+  }
+}

@@ -80,6 +80,21 @@ public struct Audit: Sendable {
     blindSpots = BlindSpot.all(of: observation, snapshot: snapshot)
   }
 
+  /// The same audit with what a history adds: who came back after a block, and since when.
+  ///
+  /// - Parameter notes: What the history says.
+  /// - Returns: The audit; its findings, levels and exit status are the same.
+  public func noting(_ notes: HistoryNotes) -> Audit {
+    var copy = self
+    for index in copy.findings.indices {
+      guard let peer = copy.findings[index].peer?.address else { continue }
+      let key = HistoryNotes.Seen(peer: peer, cause: copy.findings[index].cause)
+      copy.findings[index].reopened = notes.ranOut[peer]
+      copy.findings[index].firstSeen = notes.firstSeen[key]
+    }
+    return copy
+  }
+
   /// Which of two findings of one host stands for both, whatever order the flows came in.
   private static func precedesByPlace(_ left: Finding, _ right: Finding) -> Bool {
     if left.wire.address != right.wire.address { return left.wire.address < right.wire.address }

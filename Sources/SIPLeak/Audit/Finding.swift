@@ -101,6 +101,12 @@ public struct Finding: Sendable, Hashable {
   /// What moved between two samples.
   public var increments: Increments?
 
+  /// When the peer's latest block ran out, if it was blocked before and came back; seconds since
+  /// 1970 UTC.
+  public var reopened: Double?
+  /// When an audit first saw it, if a history says so; seconds since 1970 UTC.
+  public var firstSeen: Double?
+
   /// Whether wire and delivered side differ.
   public var isTranslated: Bool { wire != delivered }
 

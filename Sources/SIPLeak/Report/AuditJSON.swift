@@ -65,7 +65,8 @@ struct FindingJSON: Encodable {
     case blockable, why
     case notBlockable = "not_blockable"
     case flowID = "flow_id"
-    case timeout, since, increments
+    case timeout, since, increments, reopened
+    case firstSeen = "first_seen"
   }
 
   func encode(to encoder: any Encoder) throws {
@@ -91,6 +92,8 @@ struct FindingJSON: Encodable {
     let since = finding.flow?.start.map { Quantity.rfc3339(Double($0) / 1e9) }
     try object.encode(since, forKey: .since)
     try object.encode(finding.increments.map(IncrementsJSON.init), forKey: .increments)
+    try object.encode(finding.firstSeen.map(Quantity.rfc3339), forKey: .firstSeen)
+    try object.encode(finding.reopened.map(Quantity.rfc3339), forKey: .reopened)
   }
 }
 
