@@ -172,7 +172,9 @@ struct BlockCommand: AsyncParsableCommand {
     // Before anything is changed: a block that could not be taken back must not be made.
     var pending: PendingBlock?
     if let confirmWithin {
-      let block = PendingBlock(plan, before: observation, seconds: confirmWithin + verifyAfter)
+      let block = PendingBlock(
+        plan, before: observation, seconds: confirmWithin + verifyAfter,
+        state: history == nil ? nil : state.folder)
       try block.save()
       guard DetachedTimer.start(block) else {
         block.confirm()

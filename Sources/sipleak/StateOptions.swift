@@ -27,7 +27,7 @@ struct StateOptions: ParsableArguments {
   }
 
   /// The folder to use, or `nil` for none.
-  private var folder: FilePath? {
+  var folder: FilePath? {
     if isOff { return nil }
     if let state { return FilePath(state) }
     // Only where it was set up: looking at a host must not leave files on it.

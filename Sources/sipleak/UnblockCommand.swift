@@ -88,6 +88,7 @@ struct RemovalOptions: ParsableArguments {
   ///   - request: What to take back.
   ///   - command: The command as it was typed.
   ///   - objecting: Throws to keep everything as it is; asked before anything is changed.
+  /// - Throws: The exit code when it is not 0.
   func run(
     _ request: RemovalPlan.Request, command: String,
     objecting: () async throws(SIPLeakError) -> Void = {}

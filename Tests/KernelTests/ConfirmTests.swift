@@ -93,6 +93,12 @@ extension Kernel {
         #expect(try await run("unblock", "203.0.113.66").status == 0)
         result = try await run("history", "--format", "json")
         #expect(result.output.contains("\"ended_by\":\"unblocked\""), "\(result)")
+        result = try await run(
+          "block", "203.0.113.70", "--apply", "--verify-after", "100ms", "--confirm-within", "1s")
+        #expect(result.status == 0, "\(result)")
+        #expect(try await isLifted(leaky))
+        result = try await run("history", "203.0.113.70")
+        #expect(result.output.contains(" by=taken-back"), "\(result)")
 
         // A history that cannot be used stops nothing.
         _ = try await pbx.run(

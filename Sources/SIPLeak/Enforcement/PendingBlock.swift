@@ -2,7 +2,7 @@ import Addressing
 import FoundationEssentials
 import Firewall
 import Glibc
-import SystemPackage
+public import SystemPackage
 
 /// A block that takes itself back unless somebody confirms it in time.
 ///
@@ -17,6 +17,8 @@ public struct PendingBlock: Sendable, Hashable, Codable {
   public var deadline: Double
   /// The blocked sources, for people.
   public var sources: [String]
+  /// The folder of the history that the block stands in, if in any.
+  var state: String?
   /// Input for `ipset restore` that puts our sets back, one text a set.
   var setUndo: [String]
   /// Whether nothing of ours stood before: then nothing is left afterwards.
@@ -28,7 +30,11 @@ public struct PendingBlock: Sendable, Hashable, Codable {
   ///   - plan: The plan.
   ///   - before: What was read before it was applied.
   ///   - seconds: How long to wait for a confirmation.
-  public init(_ plan: BlockPlan, before: Observation, seconds: Double) {
+  ///   - state: The folder of the history that the block is written down in, if in any.
+  public init(
+    _ plan: BlockPlan, before: Observation, seconds: Double, state: FilePath? = nil
+  ) {
+    self.state = state?.string
     var generator = SystemRandomNumberGenerator()
     token = String(generator.next() as UInt64, radix: 16)
     deadline = Self.now + seconds
@@ -121,6 +127,12 @@ public struct PendingBlock: Sendable, Hashable, Codable {
     if leavesNothing, try await Self.ownSets(access).allSatisfy(\.entries.isEmpty) {
       let purge = try await RemovalPlan.live(.purge, access: access)
       if !purge.isEmpty { try await enforcement.apply(purge) { _ in } }
+    }
+    if let state {
+      // The history stops nothing, here as elsewhere.
+      try? History.open(in: FilePath(state)).end(
+        blocksOf: sources.compactMap { IPAddress($0) }, by: .takenBack,
+        at: Date().timeIntervalSince1970)
     }
     confirm()
   }
