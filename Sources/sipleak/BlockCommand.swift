@@ -207,6 +207,10 @@ struct BlockCommand: AsyncParsableCommand {
         try history.record(plan, answer: outcome.answer, at: observation.sample.time)
       }
     }
+    do throws(SIPLeakError) { try await state.saveBlocks() } catch {
+      Console.report(error, isVerbose: verbose)
+    }
+    StateOptions.warnOfBoot()
     switch outcome.answer {
     case .verified, .notYetSeen: return 0
     case .failed:

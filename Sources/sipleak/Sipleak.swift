@@ -18,7 +18,8 @@ struct Sipleak: AsyncParsableCommand {
     version: "0.1.0",
     subcommands: [
       DiagnoseCommand.self, AuditCommand.self, BlockCommand.self, ConfirmCommand.self,
-      UnblockCommand.self, PurgeCommand.self, HistoryCommand.self, ExplainCommand.self,
+      UnblockCommand.self, PurgeCommand.self, PersistCommand.self, HistoryCommand.self,
+      ExplainCommand.self,
       ObserveCommand.self, DemoCommand.self, RevertCommand.self,
     ])
 

@@ -2,6 +2,7 @@ import Addressing
 import ArgumentParser
 import FoundationEssentials
 import SIPLeak
+import SystemPackage
 
 /// `sipleak unblock`.
 struct UnblockCommand: AsyncParsableCommand {
@@ -108,6 +109,16 @@ struct RemovalOptions: ParsableArguments {
       for kept in plan.kept { Console.print(StepText.line("stays", kept, style: style)) }
       try await Enforcement().apply(plan) { step in
         Console.print(StepText.line(step.name, step.text, style: style))
+      }
+      do throws(SIPLeakError) { try await state.saveBlocks() } catch {
+        Console.report(error, isVerbose: verbose)
+      }
+      if request == .purge {
+        for mention in SavedFirewalls.mentions() {
+          Console.note(
+            "sipleak: \(EscapedText.terminal(mention.file.string)):\(mention.line) names what was "
+              + "sipleak's; edit it or save the rules again")
+        }
       }
       if let history = state.open() {
         let now = Date().timeIntervalSince1970
