@@ -9,7 +9,7 @@ DESTDIR ?=
 
 # What the programs and the tests need on Debian. Swift itself comes from swift.org.
 PACKAGES = iptables ipset nftables conntrack iproute2 util-linux mount procps \
-  libmnl-dev libnetfilter-conntrack-dev pkg-config ca-certificates git \
+  libmnl-dev libnetfilter-conntrack-dev libsqlite3-dev pkg-config ca-certificates git \
   sipvicious sip-tester tshark
 
 .PHONY: all setup build demo test bench bench-events lint fuzz kernel-fuzz man release install clean
@@ -75,6 +75,7 @@ install:
 	@test -x .build/release/sipleak || $(MAKE) release
 	install -d "$(DESTDIR)$(PREFIX)/bin"
 	install -m 755 -s .build/release/sipleak "$(DESTDIR)$(PREFIX)/bin/sipleak"
+	install -d -m 700 "$(DESTDIR)/var/lib/sipleak"
 	@if test -f Docs/sipleak.8; then \
 	  install -d "$(DESTDIR)$(PREFIX)/share/man/man8" && \
 	  install -m 644 Docs/sipleak.8 "$(DESTDIR)$(PREFIX)/share/man/man8/sipleak.8"; \

@@ -16,6 +16,7 @@ let systemPackage = Target.Dependency.product(name: "SystemPackage", package: "s
 let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
 let argumentParser = Target.Dependency.product(
   name: "ArgumentParser", package: "swift-argument-parser")
+let sqlite = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 
 let package = Package(
   name: "sipleak",
@@ -32,6 +33,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
     .package(
       url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2", traits: []),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
   ],
   targets: [
     // The C fence: libmnl, libnetfilter_conntrack and the kernel's own headers.
@@ -55,6 +57,7 @@ let package = Package(
       name: "SIPLeak",
       dependencies: [
         "Addressing", "Netlink", "Conntrack", "HostNetwork", "Firewall", "SIP", systemPackage,
+        sqlite,
       ], swiftSettings: house),
     .executableTarget(
       name: "sipleak", dependencies: ["SIPLeak", "Conntrack", "Lab", argumentParser],

@@ -12,6 +12,8 @@ public struct SIPLeakError: Error, Sendable {
     case unreadable
     /// A saved observation is missing, cut short or malformed.
     case badFile
+    /// The history cannot be opened, read or written.
+    case history
     /// Another sipleak is changing the firewall now.
     case locked
     /// A change failed and nothing had been changed.

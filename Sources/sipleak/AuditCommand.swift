@@ -14,6 +14,7 @@ struct AuditCommand: AsyncParsableCommand {
   @OptionGroup var ticket: TicketOptions
   @OptionGroup var sip: EndpointOptions
   @OptionGroup var trust: TrustOptions
+  @OptionGroup var state: StateOptions
 
   @Option(help: "How to print: text or json.")
   var format: OutputFormat = .text
@@ -32,7 +33,17 @@ struct AuditCommand: AsyncParsableCommand {
     try await Console.reading(isVerbose: verbose) {
       let observation = try await source.observation(sip, ticket: ticket.files)
       if verbose { Console.note(ReadingText.lines(observation)) }
-      let audit = Audit(observation, policy: trust.policy)
+      var audit = Audit(observation, policy: trust.policy)
+      let isLive = source.folder == nil && ticket.flows == nil
+      if isLive, let history = state.open(for: source.namespace) {
+        let now = observation.sample.time
+        StateOptions.attempt { () throws(SIPLeakError) in
+          audit = audit.noting(try history.notes(at: now))
+          // What was read in part may be wrong, and would be remembered.
+          guard audit.isComplete else { return }
+          try history.record(audit.findings, admitted: audit.admitted, at: now)
+        }
+      }
       let isSilent = quiet && audit.isClean
       switch format {
       case .json where isSilent: break

@@ -35,9 +35,14 @@ struct BlockCommand: AsyncParsableCommand {
   @Option(
     name: .customLong("for"),
     help: ArgumentHelp(
-      "How long, such as 24h; 0 until unblocked. The kernel lifts it by itself.",
-      valueName: "time"), transform: Parse.seconds)
-  var seconds: Double = 86400
+      """
+      How long, such as 24h; 0 until unblocked. The kernel lifts it by itself. (default: 24h, twice \
+      that for each time a block of the peer has run out before, up to 24 days)
+      """, valueName: "time"), transform: Parse.seconds)
+  var seconds: Double?
+
+  private static let usualSeconds: Double = 86400
+  private static let unattendedInterval: Double = 60
 
   @Option(
     help: ArgumentHelp(
@@ -48,12 +53,23 @@ struct BlockCommand: AsyncParsableCommand {
   @Flag(name: .shortAndLong, help: "Print nothing when there is nothing to block.")
   var quiet = false
 
+  @Option(
+    help: ArgumentHelp(
+      """
+      Take the blocks back after this time unless `sipleak confirm` is run before, also when the \
+      terminal is gone.
+      """, valueName: "time"), transform: Parse.seconds)
+  var confirmWithin: Double?
+
   @OptionGroup var source: SourceOptions
   @OptionGroup var sip: EndpointOptions
   @OptionGroup var trust: TrustOptions
 
-  @Option(help: "How to print: text or json.")
-  var format: OutputFormat = .text
+  @OptionGroup var limiting: BlockLimitOptions
+  @OptionGroup var state: StateOptions
+
+  @Option(help: "How to print: text, json or restore (the tools' input alone).")
+  var format: PlanFormat = .text
 
   @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said.")
   var verbose = false
@@ -65,7 +81,16 @@ struct BlockCommand: AsyncParsableCommand {
     if verifyAfter > 60 {
       throw ValidationError("--verify-after takes up to 60s.")
     }
-    if seconds > 0, seconds < 1 {
+    if limiting.unattended, let interval = source.interval, interval < Self.unattendedInterval {
+      throw ValidationError("--unattended reads twice at least 60s apart; --sample may be longer.")
+    }
+    if let confirmWithin, !(1...86400).contains(confirmWithin) {
+      throw ValidationError("--confirm-within takes 1s to 24h.")
+    }
+    if apply, format == .restore {
+      throw ValidationError("--format restore prints a plan; it cannot be used with --apply.")
+    }
+    if let seconds, seconds > 0, seconds < 1 {
       throw ValidationError("--for takes whole seconds: 1s or more, or 0 for no end.")
     }
   }
@@ -73,11 +98,25 @@ struct BlockCommand: AsyncParsableCommand {
   func run() async throws {
     try await Console.changing(isVerbose: verbose) {
       let access = try source.namespace.access()
+      var source = source
+      if limiting.unattended, source.folder == nil, source.interval == nil {
+        source.interval = Self.unattendedInterval
+      }
       let observation = try await source.observation(sip, access: access)
       if verbose { Console.note(ReadingText.lines(observation)) }
       let policy = trust.policy
       let audit = Audit(observation, policy: policy)
-      let request = BlockRequest(named: addresses, place: place, seconds: UInt32(seconds))
+      let history = state.open(for: source.namespace)
+      var notes = HistoryNotes()
+      if let history {
+        let now = observation.sample.time
+        StateOptions.attempt { () throws(SIPLeakError) in notes = try history.notes(at: now) }
+      } else if limiting.unattended {
+        Console.note("sipleak: no history: who was admitted within 24 h is not known")
+      }
+      let request = BlockRequest(
+        named: addresses, place: place, seconds: UInt32(seconds ?? Self.usualSeconds),
+        limits: limiting.limits(notes, doubles: seconds == nil), backend: limiting.backend)
       let plan = BlockPlan(request, audit: audit, observation: observation, policy: policy)
       for problem in audit.problems {
         Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
@@ -96,7 +135,7 @@ struct BlockCommand: AsyncParsableCommand {
         if !(quiet && isIdle) { try show(plan, observation) }
         return isRefused ? 1 : 0
       }
-      return try await enforce(plan, observation, policy, access)
+      return try await enforce(plan, observation, policy, access, history)
     }
   }
 
@@ -104,7 +143,9 @@ struct BlockCommand: AsyncParsableCommand {
   private var command: String {
     var words = ["sipleak", "block"] + addresses.map(\.description)
     if place != .raw { words += ["--where", place.rawValue] }
-    if seconds != 86400 { words += ["--for", "\(Int(seconds))s"] }
+    if let seconds { words += ["--for", "\(Int(seconds))s"] }
+    words += limiting.words
+    words += state.words
     words += trust.trusted.flatMap { ["--trust", $0.description] }
     words += trust.protected.flatMap { ["--protect", $0.description] }
     if let interval = source.interval { words += ["--sample", "\(interval)s"] }
@@ -114,6 +155,7 @@ struct BlockCommand: AsyncParsableCommand {
   private func show(_ plan: BlockPlan, _ observation: Observation) throws {
     switch format {
     case .json: Console.print(try PlanJSON(plan, time: observation.sample.time).line())
+    case .restore: Console.print(PlanText.restoreText(plan))
     case .text:
       Console.print(
         PlanText.text(
@@ -122,7 +164,8 @@ struct BlockCommand: AsyncParsableCommand {
   }
 
   private func enforce(
-    _ plan: BlockPlan, _ observation: Observation, _ policy: AuditPolicy, _ access: HostAccess
+    _ plan: BlockPlan, _ observation: Observation, _ policy: AuditPolicy, _ access: HostAccess,
+    _ history: History?
   ) async throws(SIPLeakError) -> Int32 {
     Console.holdSignals()
     for omission in plan.omissions where format == .text {
@@ -131,20 +174,46 @@ struct BlockCommand: AsyncParsableCommand {
     }
     let isText = format == .text
     let style = Console.style
-    let until = observation.sample.time + seconds
-    let length =
-      seconds == 0 ? "until unblocked" : "until " + Quantity.utc(until, toMinute: true)
-    let outcome = try await Enforcement(access: access, verifyAfter: verifyAfter).apply(
-      plan, before: observation, policy: policy
-    ) { step in
-      guard isText else { return }
-      let text = step.name == "blocked" ? "\(step.text) \(length)" : step.text
-      Console.print(StepText.line(step.name, text, style: style))
+    // Before anything is changed: a block that could not be taken back must not be made.
+    var pending: PendingBlock?
+    if let confirmWithin {
+      let block = PendingBlock(
+        plan, before: observation, seconds: confirmWithin + verifyAfter,
+        state: history == nil ? nil : state.folder)
+      try block.save()
+      guard DetachedTimer.start(block, namespace: source.namespace) else {
+        block.confirm()
+        throw SIPLeakError(
+          .unchanged, "the process that would take the block back cannot be started",
+          advice: "Nothing was changed.")
+      }
+      pending = block
+    }
+    let outcome: Enforcement.Outcome
+    do throws(SIPLeakError) {
+      outcome = try await carryOut(plan, observation, policy, access)
+    } catch {
+      if error.code != .notUndone { pending?.confirm() }
+      throw error
+    }
+    if let confirmWithin, isText {
+      Console.print(
+        StepText.line(
+          "unconfirmed",
+          "taken back in \(Quantity.duration(confirmWithin)) unless you run: sipleak confirm",
+          style: style))
     }
     if !isText {
       let json = PlanJSON(plan, time: observation.sample.time, outcome: outcome)
       if let line = try? json.line() { Console.print(line) }
     }
+    if let history {
+      StateOptions.attempt { () throws(SIPLeakError) in
+        try history.record(plan, answer: outcome.answer, at: observation.sample.time)
+      }
+    }
+    await state.keepForBoot(source.namespace, isVerbose: verbose)
+    if source.namespace.name == nil { StateOptions.warnOfBoot() }
     switch outcome.answer {
     case .verified, .notYetSeen: return 0
     case .failed:
@@ -154,6 +223,34 @@ struct BlockCommand: AsyncParsableCommand {
           + "`sipleak diagnose\(source.namespace.option)` shows what gets through.")
     }
   }
+
+  private func carryOut(
+    _ plan: BlockPlan, _ observation: Observation, _ policy: AuditPolicy, _ access: HostAccess
+  ) async throws(SIPLeakError) -> Enforcement.Outcome {
+    let isText = format == .text
+    let style = Console.style
+    let now = observation.sample.time
+    let until = Dictionary(
+      plan.entries.map { ("\($0.address) from \($0.transport)/\($0.port)", $0.seconds) },
+      uniquingKeysWith: { first, _ in first })
+    return try await Enforcement(access: access, verifyAfter: verifyAfter).apply(
+      plan, before: observation, policy: policy
+    ) { step in
+      guard isText else { return }
+      var text = step.text
+      if step.name == "blocked", let seconds = until[text] {
+        text +=
+          seconds == 0
+          ? " until unblocked" : " until " + Quantity.utc(now + Double(seconds), toMinute: true)
+      }
+      Console.print(StepText.line(step.name, text, style: style))
+    }
+  }
 }
 
 extension BlockRequest.Place: ExpressibleByArgument {}
+
+/// How a plan is printed.
+enum PlanFormat: String, ExpressibleByArgument, CaseIterable {
+  case text, json, restore
+}

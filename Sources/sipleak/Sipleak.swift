@@ -18,8 +18,9 @@ struct Sipleak: AsyncParsableCommand {
     version: "0.1.0",
     subcommands: [
       DiagnoseCommand.self, AuditCommand.self, WatchCommand.self, BlockCommand.self,
-      UnblockCommand.self, PurgeCommand.self, ExplainCommand.self, TraceCommand.self,
-      ObserveCommand.self, DemoCommand.self,
+      ConfirmCommand.self, UnblockCommand.self, PurgeCommand.self, PersistCommand.self,
+      HistoryCommand.self, ExplainCommand.self, TraceCommand.self, ObserveCommand.self,
+      DemoCommand.self, RevertCommand.self,
     ])
 
   static func main() async {

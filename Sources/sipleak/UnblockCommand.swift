@@ -1,6 +1,8 @@
 import Addressing
 import ArgumentParser
+import FoundationEssentials
 import SIPLeak
+import SystemPackage
 
 /// `sipleak unblock`.
 struct UnblockCommand: AsyncParsableCommand {
@@ -8,7 +10,9 @@ struct UnblockCommand: AsyncParsableCommand {
     commandName: "unblock",
     abstract: "Lift blocks that sipleak made.",
     discussion: """
-      Touches nothing but entries of our own sets. --dry-run prints what it would do.
+      Touches nothing but entries of our own sets. --dry-run prints what it would do. A peer whose \
+      flow is still there would be in again with its next packet: that is named, and nothing is \
+      lifted without --force.
 
       Exit status: 0 done, 1 nothing changed, 5 something is left (it says what).
       """)
@@ -20,6 +24,10 @@ struct UnblockCommand: AsyncParsableCommand {
   @Flag(help: "Lift all blocks.")
   var all = false
 
+  @Flag(help: "Lift blocks also where what let the peer in is still there.")
+  var force = false
+
+  @OptionGroup var sip: EndpointOptions
   @OptionGroup var removal: RemovalOptions
 
   func validate() throws {
@@ -32,7 +40,29 @@ struct UnblockCommand: AsyncParsableCommand {
     let names = all ? ["--all"] : addresses.map(\.description)
     try await removal.run(
       all ? .all : .addresses(addresses),
-      command: (["sipleak", "unblock"] + names).joined(separator: " "))
+      command: (["sipleak", "unblock"] + names).joined(separator: " ")
+    ) { (access) throws(SIPLeakError) in
+      guard !force else { return }
+      try await refuseIfPersisting(access)
+    }
+  }
+
+  /// Whoever would be in again with the next packet is named instead of let in.
+  private func refuseIfPersisting(_ access: HostAccess) async throws(SIPLeakError) {
+    let observation = try await Observation.live(sip.endpoints, access: access)
+    let standing = PersistingCause.all(
+      of: all ? nil : addresses, in: observation, policy: AuditPolicy())
+    guard let first = standing.first else { return }
+    for cause in standing {
+      Console.note("sipleak: \(cause.address): \(EscapedText.terminal(cause.why))")
+    }
+    throw SIPLeakError(
+      .unchanged,
+      standing.count == 1
+        ? "\(first.address) would be in again at once"
+        : "\(standing.count) blocked peers would be in again at once",
+      advice: "Nothing was changed. `sipleak block ADDRESS --apply` in raw lets the flow die; "
+        + "--force lifts the block all the same.")
   }
 }
 
@@ -45,6 +75,7 @@ struct RemovalOptions: ParsableArguments {
   var isApplied = false
 
   @OptionGroup var namespace: NamespaceOptions
+  @OptionGroup var state: StateOptions
 
   @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said.")
   var verbose = false
@@ -54,10 +85,20 @@ struct RemovalOptions: ParsableArguments {
   }
 
   /// Plans a removal and carries it out.
-  func run(_ request: RemovalPlan.Request, command: String) async throws {
+  ///
+  /// - Parameters:
+  ///   - request: What to take back.
+  ///   - command: The command as it was typed.
+  ///   - objecting: Throws to keep everything as it is; asked before anything is changed.
+  /// - Throws: The exit code when it is not 0.
+  func run(
+    _ request: RemovalPlan.Request, command: String,
+    objecting: (HostAccess) async throws(SIPLeakError) -> Void = { _ in }
+  ) async throws {
     try await Console.changing(isVerbose: verbose) {
       let access = try namespace.access()
       let plan = try await RemovalPlan.live(request, access: access)
+      if !plan.isEmpty, !isDryRun { try await objecting(access) }
       if isDryRun || plan.isEmpty {
         Console.print(PlanText.text(plan, command: command + namespace.option))
         return plan.absent.isEmpty ? 0 : 1
@@ -70,6 +111,25 @@ struct RemovalOptions: ParsableArguments {
       for kept in plan.kept { Console.print(StepText.line("stays", kept, style: style)) }
       try await Enforcement(access: access).apply(plan) { step in
         Console.print(StepText.line(step.name, step.text, style: style))
+      }
+      await state.keepForBoot(namespace, isVerbose: verbose)
+      if request == .purge, namespace.name == nil {
+        for mention in SavedFirewalls.mentions() {
+          Console.note(
+            "sipleak: \(EscapedText.terminal(mention.file.string)):\(mention.line) names what was "
+              + "sipleak's; edit it or save the rules again")
+        }
+      }
+      if let history = state.open(for: namespace) {
+        let now = Date().timeIntervalSince1970
+        StateOptions.attempt { () throws(SIPLeakError) in
+          switch request {
+          case .addresses(let peers):
+            try history.end(blocksOf: peers, by: .unblocked, at: now)
+          case .all: try history.end(blocksOf: nil, by: .unblocked, at: now)
+          case .purge: try history.end(blocksOf: nil, by: .purged, at: now)
+          }
+        }
       }
       return plan.absent.isEmpty ? 0 : 1
     }

@@ -1,4 +1,4 @@
-import Addressing
+public import Addressing
 import Conntrack
 public import Firewall
 
@@ -16,6 +16,8 @@ public struct Audit: Sendable {
   public var problems: [String]
   /// How many flows concern SIP, findings or not.
   public var sipFlowCount: Int
+  /// Peers of flows to SIP that the rules certainly admit as NEW, findings or not.
+  public var admitted: Set<IPAddress>
   /// The state rules that flows to SIP are let in by, findings or not.
   public var stateRules: [RuleReference]
   /// The kernel's settings, judged; they are no findings.
@@ -79,11 +81,27 @@ public struct Audit: Sendable {
     blocks = StandingBlock.all(of: observation, policy: policy)
     stateRules = judge.stateRules
     correlation = Correlation(self.findings, judge: judge)
+    admitted = judge.admitted
     problems = observation.problems
     isComplete = observation.problems.isEmpty
     settings = SettingsJudgement.all(of: observation)
     blindSpots =
       BlindSpot.all(of: observation, snapshot: snapshot) + BlindSpot.traceMarkers(markers)
+  }
+
+  /// The same audit with what a history adds: who came back after a block, and since when.
+  ///
+  /// - Parameter notes: What the history says.
+  /// - Returns: The audit; its findings, levels and exit status are the same.
+  public func noting(_ notes: HistoryNotes) -> Audit {
+    var copy = self
+    for index in copy.findings.indices {
+      guard let peer = copy.findings[index].peer?.address else { continue }
+      let key = HistoryNotes.Seen(peer: peer, cause: copy.findings[index].cause)
+      copy.findings[index].reopened = notes.ranOut[peer]
+      copy.findings[index].firstSeen = notes.firstSeen[key]
+    }
+    return copy
   }
 
   /// Which of two findings of one host stands for both, whatever order the flows came in.

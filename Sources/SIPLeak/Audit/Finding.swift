@@ -107,6 +107,12 @@ public struct Finding: Sendable, Hashable {
   /// The rules that leave the verdict as NEW open.
   var hangsOn: [RuleReference] = []
 
+  /// When the peer's latest block ran out, if it was blocked before and came back; seconds since
+  /// 1970 UTC.
+  public var reopened: Double?
+  /// When an audit first saw it, if a history says so; seconds since 1970 UTC.
+  public var firstSeen: Double?
+
   /// Whether wire and delivered side differ.
   public var isTranslated: Bool { wire != delivered }
 

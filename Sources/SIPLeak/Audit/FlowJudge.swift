@@ -19,6 +19,8 @@ struct FlowJudge {
   /// Flows by their original tuple: an expected one names its master so.
   private let flowsByTuple: [FlowTuple: Flow]
   private(set) var stateRules: [RuleReference] = []
+  /// Peers of flows to SIP whose next packet the rules certainly admit as NEW.
+  private(set) var admitted: Set<IPAddress> = []
   private var sipRulesByEndpoint: [SIPPlace: [RuleReference]] = [:]
 
   private struct RouteQuestion: Hashable {
@@ -88,6 +90,7 @@ struct FlowJudge {
     {
       stateRules.append(rule)
     }
+    if asNew.isCertain, asNew.verdict == .accept { admitted.insert(sides.peer.address) }
     guard
       let judged = Judgement.of(
         flow, sides: sides, expected: expected(flow, sides), asNew: asNew, asHeld: asHeld,

@@ -257,7 +257,7 @@ extension BlockPlan {
         guard let standing = old.entries.first(where: { $0.element == entry.element }) else {
           return "del -exist \(name) \(entry.element)\n"
         }
-        let comment = OwnObjects.comment(entry.reason)
+        let comment = standing.comment.map(OwnObjects.plain) ?? OwnObjects.comment(entry)
         return "add -exist \(name) \(entry.element) timeout \(standing.timeout ?? 0) "
           + "comment \"\(comment)\"\n"
       }.joined()

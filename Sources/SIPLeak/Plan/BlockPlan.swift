@@ -17,6 +17,10 @@ public struct BlockPlan: Sendable {
     public var reason: String
     /// How firmly its flow stands, if there is one.
     public var grade: Grade?
+    /// Seconds until the kernel lifts the block; 0 for never.
+    public var seconds: UInt32
+    /// The inner host behind a forward, when the endpoint is no address of this host.
+    public var inner: IPAddress?
 
     /// The set element, such as `203.0.113.66,udp:5060`.
     public var element: String { "\(address),\(transport):\(port)" }

@@ -25,13 +25,14 @@ extension BlockPlan {
     obstacles = []
 
     choose(audit: audit, observation: observation, policy: policy)
+    keepWithinLimits(observation.sample.firewall.snapshot)
     if let stability = Stability(observation, policy: policy) { keepStable(stability) }
     let snapshot = observation.sample.firewall.snapshot
     guard !entries.isEmpty else {
       if obstacles.isEmpty { rules = Placement(renewing: snapshot).rules }
       return
     }
-    let placement = Placement(request.place, snapshot: snapshot, audit: audit, entries: entries)
+    let placement = Placement(request, snapshot: snapshot, audit: audit, entries: entries)
     rules = placement.rules
     obstacles += placement.obstacles
     obstacles += families.compactMap { Self.setObstacle($0, snapshot) }
@@ -40,7 +41,7 @@ extension BlockPlan {
       rules = []
       return
     }
-    setText = Self.setText(entries, families: families, seconds: request.seconds)
+    setText = Self.setText(entries, families: families)
     deletions = Self.flows(of: entries, observation: observation, place: request.place)
   }
 
@@ -56,21 +57,24 @@ extension BlockPlan {
       guard let peer = finding.peer else { continue }
       if !named.isEmpty, !isNamed(peer.address) { continue }
       let wanted = finding.level == .leak || isNamed(peer.address)
-      // What an inner host sends never passes OUTPUT, so it would open the flow again (facts C13).
-      let isForwarded = request.place == .raw && !own.contains(finding.delivered.address)
-      let forwarded = "it is forwarded; only --where before-state-rule holds it"
-      if let why = finding.notBlockableBecause ?? (isForwarded ? forwarded : nil) {
+      if let why = finding.notBlockableBecause {
         guard omitted.insert(peer.address).inserted else { continue }
         omissions.append(Omission(address: peer.address, why: why, isOnRequest: false))
       } else if !wanted {
         guard omitted.insert(peer.address).inserted else { continue }
         omissions.append(
           Omission(address: peer.address, why: finding.cause.rawValue, isOnRequest: true))
+      } else if !isNamed(peer.address), let why = request.limits.objection(to: finding) {
+        guard omitted.insert(peer.address).inserted else { continue }
+        omissions.append(Omission(address: peer.address, why: why, isOnRequest: true))
       } else {
+        let isOurs = own.contains(finding.delivered.address) || finding.delivered.address.isLoopback
         for port in Self.ports(of: finding, place: request.place) {
           let entry = Entry(
             address: peer.address, transport: finding.transport, port: port,
-            reason: finding.cause.rawValue, grade: finding.grade)
+            reason: finding.cause.rawValue, grade: finding.grade,
+            seconds: request.limits.seconds(request.seconds, for: peer.address),
+            inner: request.place == .raw && !isOurs ? finding.delivered.address : nil)
           if chosen.insert(entry).inserted { entries.append(entry) }
         }
       }
@@ -95,12 +99,26 @@ extension BlockPlan {
   ///
   /// Ahead of connection tracking that is the one on the wire (facts A5). The answers of a translated
   /// flow leave by the delivered one: unless that is blocked as well, the server's next keepalive
-  /// opens a flow from there.
+  /// opens a flow from there. What an inner host sends, and what reaches it, bear it too (facts C13).
   private static func ports(of finding: Finding, place: BlockRequest.Place) -> [UInt16] {
     guard place == .raw, finding.wire.port != finding.delivered.port else {
       return [place == .raw ? finding.wire.port : finding.delivered.port]
     }
     return [finding.wire.port, finding.delivered.port]
+  }
+
+  /// More than the limits allow is none at all: something else is wrong then.
+  private mutating func keepWithinLimits(_ snapshot: FirewallSnapshot) {
+    let standing = Set(
+      AddressFamily.allCases.flatMap { family in
+        (snapshot.ownSet(family)?.entries ?? []).compactMap {
+          OwnObjects.parse($0.element)?.address
+        }
+      })
+    let new = Set(entries.map(\.address)).subtracting(standing).count
+    guard let why = request.limits.objection(new: new, standing: standing.count) else { return }
+    obstacles.append(why)
+    entries = []
   }
 
   /// With two readings, only what both show and while nothing changed is blocked.
@@ -144,7 +162,8 @@ extension BlockPlan {
       for port in observation.endpoints.ports(of: transport) {
         entries.append(
           Entry(
-            address: address, transport: transport, port: port, reason: "named", grade: nil))
+            address: address, transport: transport, port: port, reason: "named", grade: nil,
+            seconds: request.limits.seconds(request.seconds, for: address)))
       }
     }
   }
@@ -165,12 +184,13 @@ extension BlockPlan {
   }
 
   private static func setText(
-    _ entries: [Entry], families: [AddressFamily], seconds: UInt32
+    _ entries: [Entry], families: [AddressFamily]
   ) -> String {
     let creates = families.map(OwnObjects.createLine)
     let adds = entries.map { entry in
-      "add -exist \(OwnObjects.setName(entry.address.family)) \(entry.element) timeout \(seconds) "
-        + "comment \"\(OwnObjects.comment(entry.reason))\""
+      "add -exist \(OwnObjects.setName(entry.address.family)) \(entry.element) "
+        + "timeout \(entry.seconds) "
+        + "comment \"\(OwnObjects.comment(entry))\""
     }
     return (creates + adds).map { $0 + "\n" }.joined()
   }

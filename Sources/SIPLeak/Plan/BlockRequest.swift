@@ -1,4 +1,5 @@
 public import Addressing
+public import Firewall
 
 /// What a person or cron asks to be blocked.
 public struct BlockRequest: Sendable, Hashable {
@@ -20,10 +21,20 @@ public struct BlockRequest: Sendable, Hashable {
   /// At most 2147483 (facts E8).
   public var seconds: UInt32
 
+  /// How much may be blocked, and whom without being named.
+  public var limits: BlockLimits
+  /// Which backend a block before the state rule goes into, where both hold rules.
+  public var backend: Backend?
+
   /// Makes a request; one day ahead of connection tracking unless told otherwise.
-  public init(named: [IPAddress] = [], place: Place = .raw, seconds: UInt32 = 86400) {
+  public init(
+    named: [IPAddress] = [], place: Place = .raw, seconds: UInt32 = 86400,
+    limits: BlockLimits = BlockLimits(), backend: Backend? = nil
+  ) {
     self.named = named
     self.place = place
     self.seconds = seconds
+    self.limits = limits
+    self.backend = backend
   }
 }

@@ -32,9 +32,11 @@ struct Hooks {
   /// A drop ahead of connection tracking, and answers to blocked peers kept untracked.
   ///
   /// The drop alone is not enough: the server's own retransmissions and keepalives open the flow
-  /// again from our side (facts C2, C3, C6).
+  /// again from our side (facts C2, C3, C6). What an inner host behind a forward sends passes no
+  /// OUTPUT, so it is dropped where it comes in (facts C13).
   static func raw(
-    backend: Backend, family: AddressFamily, transports: [IPProtocol], makesTable: Bool
+    backend: Backend, family: AddressFamily, transports: [IPProtocol], inner: [IPAddress],
+    makesTable: Bool
   ) -> Hooks {
     let mark = OwnObjects.versionRule(makesTable: makesTable)
     let set = OwnObjects.setName(family)
@@ -42,10 +44,17 @@ struct Hooks {
       "-p \(transport) -m set --match-set \(set) dst,src -m comment "
         + "--comment \"\(OwnObjects.label) opens nothing to a blocked peer\" -j CT --notrack"
     }
+    let fromInside = inner.flatMap { host in
+      transports.map { transport in
+        "-s \(host)/\(family.bitWidth) -p \(transport) -m set --match-set \(set) dst,src -m comment "
+          + "--comment \"\(OwnObjects.label) inner host to a blocked peer\" -j DROP"
+      }
+    }
     return Hooks(
       backend: backend, family: family, table: "raw",
       chains: [
-        OwnChain(name: OwnObjects.dropChain, rules: [mark] + drops(transports, set)),
+        OwnChain(
+          name: OwnObjects.dropChain, rules: [mark] + drops(transports, set) + fromInside),
         OwnChain(name: OwnObjects.answerChain, rules: [mark] + untracked),
       ],
       jumps: [
@@ -55,6 +64,35 @@ struct Hooks {
         Jump(
           from: "OUTPUT", to: OwnObjects.answerChain, position: 1,
           comment: "\(OwnObjects.label) answers stay untracked"),
+      ], makesTable: makesTable)
+  }
+
+  /// A drop of what is on its way to an inner host, by the port it is delivered to.
+  ///
+  /// A masquerade with random ports leads to the inner host by wire ports that no set names
+  /// (facts C13). Ahead of filter, whose rules a reload takes.
+  static func forward(
+    backend: Backend, family: AddressFamily, transports: [IPProtocol], inner: [IPAddress],
+    makesTable: Bool
+  ) -> Hooks {
+    let set = OwnObjects.setName(family)
+    let rules = inner.flatMap { host in
+      transports.map { transport in
+        "-d \(host)/\(family.bitWidth) -p \(transport) -m set --match-set \(set) src,dst -m comment "
+          + "--comment \"\(OwnObjects.label) blocked peer to an inner host\" -j DROP"
+      }
+    }
+    return Hooks(
+      backend: backend, family: family, table: "mangle",
+      chains: [
+        OwnChain(
+          name: OwnObjects.dropChain,
+          rules: [OwnObjects.versionRule(makesTable: makesTable)] + rules)
+      ],
+      jumps: [
+        Jump(
+          from: "FORWARD", to: OwnObjects.dropChain, position: 1,
+          comment: "\(OwnObjects.label) ahead of what forwards")
       ], makesTable: makesTable)
   }
 

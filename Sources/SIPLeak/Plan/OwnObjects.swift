@@ -82,12 +82,30 @@ public enum OwnObjects {
     return "-m comment --comment \"\(text)\""
   }
 
-  /// The place a comment of a set entry or rule may take: printable ASCII without quotes.
-  static func comment(_ text: String) -> String {
+  /// The comment of a set entry: why, and which inner host it is kept from.
+  ///
+  /// The inner host stands there because rules that name it are derived from the entries again after
+  /// a reload took them.
+  static func comment(_ entry: BlockPlan.Entry) -> String {
+    plain("\(label) \(entry.reason)" + (entry.inner.map { "\(innerWord)\($0)" } ?? ""))
+  }
+
+  private static let innerWord = " behind this host "
+
+  /// The inner host that the comment of a set entry of ours names, if it names one.
+  static func inner(_ comment: String?) -> IPAddress? {
+    guard let comment, comment.hasPrefix(label),
+      let word = comment.ranges(of: innerWord).last
+    else { return nil }
+    return IPAddress(String(comment[word.upperBound...]))
+  }
+
+  /// What may stand in a comment of a set entry or rule: printable ASCII without quotes.
+  static func plain(_ text: String) -> String {
     let plain = text.unicodeScalars.filter {
       $0.isASCII && $0.value >= 0x20 && $0.value != 0x7f && !"\"'\\`$".unicodeScalars.contains($0)
     }
-    return "\(label) " + String(String.UnicodeScalarView(plain)).prefix(200)
+    return String(String(String.UnicodeScalarView(plain)).prefix(210))
   }
 }
 

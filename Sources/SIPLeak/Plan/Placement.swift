@@ -6,55 +6,85 @@ struct Placement {
   var rules: [BlockPlan.RestoreText] = []
   var obstacles: [String] = []
   private let snapshot: FirewallSnapshot
+  /// The backend asked for; `nil` leaves the choice to the rules.
+  private let wanted: Backend?
 
   /// Places the blocks of a plan.
   init(
-    _ place: BlockRequest.Place, snapshot: FirewallSnapshot, audit: Audit,
+    _ request: BlockRequest, snapshot: FirewallSnapshot, audit: Audit,
     entries: [BlockPlan.Entry]
   ) {
     self.snapshot = snapshot
+    wanted = request.backend
     for family in AddressFamily.allCases {
       let ours = entries.filter { $0.address.family == family }
       guard !ours.isEmpty else { continue }
       let transports = transports(family, Set(ours.map(\.transport)))
-      switch place {
-      case .raw: placeRaw(family, transports)
+      switch request.place {
+      case .raw: placeRaw(family, transports, inner: Set(ours.compactMap(\.inner)))
       case .beforeStateRule: placeBeforeStateRule(family, ours, transports, audit)
       }
     }
   }
 
-  /// Renews hooks that are gone while our sets still hold members: after a reload of the firewall.
+  /// Renews hooks that are gone while our sets still hold members: after a reload of the firewall,
+  /// or where another version of sipleak made them in another shape.
   init(renewing snapshot: FirewallSnapshot) {
     self.snapshot = snapshot
+    wanted = nil
     for family in AddressFamily.allCases {
-      guard let set = snapshot.ownSet(family), OwnObjects.owns(set), !set.entries.isEmpty,
-        !snapshot.hasOwnHook(family)
+      guard let set = snapshot.ownSet(family), OwnObjects.owns(set), !set.entries.isEmpty
       else { continue }
-      placeRaw(family, transports(family, []))
+      let raw = snapshot.rulesets.filter { $0.family == family }.compactMap { $0.table("raw") }
+      let standing = raw.compactMap { $0.chain(OwnObjects.dropChain) }.filter(OwnObjects.owns)
+      // A block before the state rule stands where the flows were; that cannot be derived again.
+      guard !standing.isEmpty || !snapshot.hasOwnHook(family) else { continue }
+      // A transport whose last member has run out keeps its rule: no reason to write anything.
+      let kept = [IPProtocol.tcp, .udp].filter { transport in
+        standing.contains { $0.rules.contains { $0.text.contains("-p \(transport) ") } }
+      }
+      placeRaw(family, transports(family, Set(kept)), inner: [])
     }
   }
 
-  private mutating func placeRaw(_ family: AddressFamily, _ transports: [IPProtocol]) {
+  private mutating func placeRaw(
+    _ family: AddressFamily, _ transports: [IPProtocol], inner: Set<IPAddress>
+  ) {
+    let members = snapshot.ownSet(family)?.entries ?? []
+    let inner = inner.union(members.compactMap { OwnObjects.inner($0.comment) }).sorted()
     let used = snapshot.rulesets.filter { $0.family == family }
     // A drop in either backend is final; act where ours stands already, else on the one in use
     // (facts D8).
     let backend =
-      used.first { $0.table("raw")?.chain(OwnObjects.dropChain) != nil }?.backend
+      wanted ?? used.first { $0.table("raw")?.chain(OwnObjects.dropChain) != nil }?.backend
       ?? Backend.allCases.first { backend in
         used.contains { $0.backend == backend && !$0.isWithoutRules }
       } ?? .nft
-    let table = used.first { $0.backend == backend }?.table("raw")
+    func table(_ name: String) -> Table? { used.first { $0.backend == backend }?.table(name) }
     add(
       Hooks.raw(
-        backend: backend, family: family, transports: transports,
-        makesTable: table.map(OwnObjects.made) ?? true))
+        backend: backend, family: family, transports: transports, inner: inner,
+        makesTable: table("raw").map(OwnObjects.made) ?? true))
+    guard !inner.isEmpty else { return }
+    add(
+      Hooks.forward(
+        backend: backend, family: family, transports: transports, inner: inner,
+        makesTable: table("mangle").map(OwnObjects.made) ?? true))
   }
 
   private mutating func placeBeforeStateRule(
     _ family: AddressFamily, _ entries: [BlockPlan.Entry], _ transports: [IPProtocol],
     _ audit: Audit
   ) {
+    let filled = Set(
+      snapshot.rulesets.filter { $0.family == family && !$0.isWithoutRules }.map(\.backend))
+    // Which of two firewalls a rule goes into is the operator's to say, not ours to guess.
+    if wanted == nil, filled.count > 1 {
+      obstacles.append(
+        "both iptables backends hold \(family == .ipv4 ? "IPv4" : "IPv6") rules; say which with "
+          + "--backend nft or --backend legacy, or use --where raw")
+      return
+    }
     var rules: [RuleReference] = []
     for address in Set(entries.map(\.address)).sorted() {
       let letIn = audit.findings.filter {
@@ -70,6 +100,12 @@ struct Placement {
         obstacles.append(
           "\(address) is let in by the policy of \(policy.chain), not by a state rule; use "
             + "--where raw")
+        return
+      }
+      if let wanted, let other = letIn.first(where: { $0.backend != wanted }) {
+        obstacles.append(
+          "the rule that lets \(address) in, \(other.place), is of the \(other.backend.rawValue) "
+            + "backend; use --backend \(other.backend.rawValue) or --where raw")
         return
       }
       // The audit counts positions without the markers of a trace that may stand.

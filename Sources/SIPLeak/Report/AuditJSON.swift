@@ -86,7 +86,8 @@ struct FindingJSON: Encodable {
     case blockable, why
     case notBlockable = "not_blockable"
     case flowID = "flow_id"
-    case timeout, since, increments, master, expectation
+    case timeout, since, increments, master, expectation, reopened
+    case firstSeen = "first_seen"
   }
 
   func encode(to encoder: any Encoder) throws {
@@ -116,6 +117,8 @@ struct FindingJSON: Encodable {
     let master = finding.flow?.master ?? finding.expectation?.master
     try object.encode(master.map(MasterJSON.init), forKey: .master)
     try object.encode(finding.expectation.map(ExpectationJSON.init), forKey: .expectation)
+    try object.encode(finding.firstSeen.map(Quantity.rfc3339), forKey: .firstSeen)
+    try object.encode(finding.reopened.map(Quantity.rfc3339), forKey: .reopened)
   }
 }
 

@@ -53,7 +53,7 @@ public enum AuditLines {
       finding.flow?.start.map {
         String(max(0, Quantity.whole((now - Double($0) / 1e9).rounded(.down))))
       } ?? "unknown"
-    let fields = [
+    var fields = [
       ("cause", finding.cause.rawValue), ("grade", finding.grade?.rawValue ?? "none"),
       ("src", finding.peer.map { "\($0.address)" } ?? "any"),
       ("sport", finding.peerPort.map { "\($0)" } ?? "any"),
@@ -61,6 +61,9 @@ public enum AuditLines {
       ("proto", "\(finding.transport)"), ("new", verdict(finding.asNew)),
       ("held", verdict(finding.asHeld)), ("age", age),
     ]
+    // Last, so that the other fields keep their places where there is no history.
+    if let seen = finding.firstSeen { fields.append(("first", Quantity.rfc3339(seen))) }
+    if let ended = finding.reopened { fields.append(("reopened", Quantity.rfc3339(ended))) }
     let words = fields.map { "\($0.0)=\(EscapedText.word($0.1))" }.joined(separator: " ")
     return "\(time) \(finding.level.rawValue) \(words)"
   }

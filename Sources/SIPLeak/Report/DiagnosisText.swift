@@ -201,17 +201,14 @@ public struct DiagnosisText {
     let leaks = audit.findings.filter { $0.level == .leak && $0.isBlockable }
     guard let first = leaks.compactMap(\.peer).first else { return [] }
     let many = Set(leaks.compactMap { $0.peer?.address }).count > 1
-    // What is forwarded to an inner host is not blocked ahead of conntrack yet.
-    let own = Set(observation.network.addresses.map(\.address))
-    let isForwarded = leaks.allSatisfy { !own.contains($0.delivered.address) }
     let name =
-      (many ? "" : " \(first.address)") + (isForwarded ? " --where before-state-rule" : "")
-      + observation.endpoints.options + escaped(observation.host.option)
+      (many ? "" : " \(first.address)") + observation.endpoints.options
+      + escaped(observation.host.option)
     let length = "sipleak block\(name) --apply".count + 3
     return [
       "Do    " + "sipleak block\(name)".padded(length) + "shows the plan, changes nothing",
       "      " + "sipleak block\(name) --apply".padded(length)
-        + (isForwarded ? "drop" : "raw drop") + ", flow deleted, checked; 24 h",
+        + "raw drop, flow deleted, checked; 24 h",
     ]
   }
 

@@ -39,6 +39,8 @@ public struct PlanJSON: Encodable, Sendable {
     var port: UInt16
     var reason: String
     var grade: String?
+    var seconds: UInt32
+    var behind: String?
   }
   private struct Omitted: Encodable {
     var address: String
@@ -69,7 +71,8 @@ public struct PlanJSON: Encodable, Sendable {
       plan.entries.map {
         Blocked(
           address: "\($0.address)", transport: "\($0.transport)", port: $0.port,
-          reason: $0.reason, grade: $0.grade?.rawValue)
+          reason: $0.reason, grade: $0.grade?.rawValue, seconds: $0.seconds,
+          behind: $0.inner?.description)
       }, forKey: .blocked)
     try object.encode(
       plan.omissions.map {

@@ -20,7 +20,10 @@ public enum PlanText {
       (plan.entries.map(\.address) + plan.omissions.map(\.address))
       .map { $0.description.count }.max() ?? 0
     for entry in plan.entries {
-      let notes = [entry.reason, entry.grade?.rawValue].compactMap { $0 }.joined(separator: ", ")
+      var notes = [entry.reason, entry.grade?.rawValue].compactMap { $0 }.joined(separator: ", ")
+      if entry.seconds != plan.request.seconds {
+        notes += "; came back, so for \(Quantity.duration(Double(entry.seconds)))"
+      }
       lines.append(
         "  \(entry.address.description.padded(width))   \(entry.transport)/\(entry.port)  \(notes)")
     }
@@ -53,6 +56,19 @@ public enum PlanText {
     }
     lines.append("Apply: \(command)")
     return joined(lines)
+  }
+
+  /// The input of the tools alone, a section a tool, each begun by a comment that names it.
+  ///
+  /// Empty when nothing is blocked.
+  ///
+  /// - Parameter plan: The plan.
+  /// - Returns: The text for standard output.
+  public static func restoreText(_ plan: BlockPlan) -> String {
+    guard !plan.isEmpty else { return "" }
+    var text = plan.setText.isEmpty ? "" : "# ipset restore\n" + plan.setText
+    for rules in plan.rules { text += "# \(tool(rules)) --noflush\n" + rules.text }
+    return text
   }
 
   private static func summary(_ plan: BlockPlan, isApplying: Bool) -> String {

@@ -40,7 +40,6 @@ enum AnsweredFlows {
         return true
       }
       dump.walked += walk.walked
-      dump.strategy = walk.strategy
       if walk.malformed > 0 {
         dump.reasons.append("\(walk.malformed) entries of the table could not be decoded")
       }

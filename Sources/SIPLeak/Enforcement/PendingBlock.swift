@@ -1,0 +1,176 @@
+import Addressing
+import FoundationEssentials
+import Firewall
+import Glibc
+public import SystemPackage
+
+/// A block that takes itself back unless somebody confirms it in time.
+///
+/// For the operator who blocks over the very network he works on. What has to be undone stands in a
+/// file of its own under `/run`; a process that belongs to no terminal waits for the time and carries
+/// it out (``revert(access:)``). Confirming removes the file. The file outlives that process, so that
+/// the next run of sipleak finds what was never confirmed nor taken back.
+public struct PendingBlock: Sendable, Hashable, Codable {
+  /// A random word that names it.
+  public var token: String
+  /// Seconds of `CLOCK_BOOTTIME` when it is taken back: no change of the hour moves it.
+  public var deadline: Double
+  /// The blocked sources, for people.
+  public var sources: [String]
+  /// The folder of the history that the block stands in, if in any.
+  var state: String?
+  /// Input for `ipset restore` that puts our sets back, one text a set.
+  var setUndo: [String]
+  /// Whether nothing of ours stood before: then nothing is left afterwards.
+  var leavesNothing: Bool
+
+  /// Makes one of an applied plan.
+  ///
+  /// - Parameters:
+  ///   - plan: The plan.
+  ///   - before: What was read before it was applied.
+  ///   - seconds: How long to wait for a confirmation.
+  ///   - state: The folder of the history that the block is written down in, if in any.
+  public init(
+    _ plan: BlockPlan, before: Observation, seconds: Double, state: FilePath? = nil
+  ) {
+    self.state = state?.string
+    var generator = SystemRandomNumberGenerator()
+    token = String(generator.next() as UInt64, radix: 16)
+    deadline = Self.now + seconds
+    sources = Set(plan.entries.map(\.address)).sorted().map(\.description)
+    let snapshot = before.sample.firewall.snapshot
+    leavesNothing = RemovalPlan(.purge, snapshot: snapshot).isEmpty
+    setUndo =
+      leavesNothing
+      ? plan.entries.map { "del -exist \(OwnObjects.setName($0.address.family)) \($0.element)\n" }
+      : plan.setUndo(before: snapshot)
+  }
+
+  /// Seconds since boot, suspended time included.
+  public static var now: Double {
+    var time = timespec()
+    _ = unsafe clock_gettime(CLOCK_BOOTTIME, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+  }
+
+  private static let folder = FilePath("/run")
+  private static let prefix = "sipleak-pending-"
+
+  private var file: FilePath { Self.folder.appending(Self.prefix + token) }
+
+  /// Writes it down.
+  ///
+  /// - Throws: ``SIPLeakError`` with the code `unchanged` when it can't.
+  public func save() throws(SIPLeakError) {
+    do {
+      let bytes = try JSONEncoder().encode(self)
+      let descriptor = try FileDescriptor.open(
+        file, .writeOnly, options: [.create, .exclusiveCreate, .closeOnExec, .noFollow],
+        permissions: [.ownerReadWrite])
+      try descriptor.closeAfter { _ = try descriptor.writeAll(bytes) }
+    } catch {
+      throw SIPLeakError(
+        .unchanged, "cannot write \(file)", advice: SIPLeakError.needsRoot, detail: "\(error)")
+    }
+  }
+
+  /// The blocks that wait for a confirmation, those overdue included.
+  ///
+  /// A file that is not whole or not ours is passed over.
+  public static func all() -> [PendingBlock] {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.string)) ?? []
+    return names.filter { $0.hasPrefix(prefix) }.sorted().compactMap { name in
+      load(String(name.dropFirst(prefix.count)))
+    }
+  }
+
+  /// The pending block of a token, or `nil` when it was confirmed or taken back.
+  public static func load(_ token: String) -> PendingBlock? {
+    guard token.utf8.allSatisfy({ (48...57).contains($0) || (97...102).contains($0) }) else {
+      return nil
+    }
+    let path = folder.appending(prefix + token)
+    var status = Glibc.stat()
+    guard unsafe lstat(path.string, &status) == 0, status.st_mode & S_IFMT == S_IFREG,
+      status.st_uid == geteuid(), status.st_size < 1 << 24,
+      let bytes = FileManager.default.contents(atPath: path.string),
+      let block = try? JSONDecoder().decode(PendingBlock.self, from: bytes), block.token == token
+    else { return nil }
+    return block
+  }
+
+  /// Whether nobody waits for it any more: its time is over by more than a change takes.
+  public var isOverdue: Bool { Self.now > deadline + 30 }
+
+  /// Takes it off the list: the block stays.
+  ///
+  /// - Returns: Whether it still was on it.
+  @discardableResult
+  public func confirm() -> Bool { unsafe unlink(file.string) == 0 }
+
+  /// Takes the block back and off the list, unless it was confirmed meanwhile.
+  ///
+  /// What is to be undone is derived from what the firewall holds now, so that a reload in between
+  /// hurts nothing.
+  ///
+  /// - Parameter access: How the host is reached.
+  /// - Throws: ``SIPLeakError``; then it stays on the list.
+  public func revert(access: HostAccess) async throws(SIPLeakError) {
+    guard Self.load(token) != nil else { return }
+    let enforcement = Enforcement(access: access)
+    let names = try await Self.ownSets(access).map(\.name)
+    // A set that is gone (`purge`, a reboot) has nothing to be undone in.
+    try await enforcement.restoreSets(
+      setUndo.filter { text in names.contains { text.contains(" \($0)") } })
+    // Blocks that others made meanwhile stay, and with them what holds them.
+    if leavesNothing, try await Self.ownSets(access).allSatisfy(\.entries.isEmpty) {
+      let purge = try await RemovalPlan.live(.purge, access: access)
+      if !purge.isEmpty { try await enforcement.apply(purge) { _ in } }
+    }
+    if let state {
+      // The history stops nothing, here as elsewhere.
+      try? History.open(in: FilePath(state)).end(
+        blocksOf: sources.compactMap { IPAddress($0) }, by: .takenBack,
+        at: Date().timeIntervalSince1970)
+    }
+    confirm()
+  }
+
+  private static func ownSets(
+    _ access: HostAccess
+  ) async throws(SIPLeakError) -> [AddressSet] {
+    do throws(FirewallError) {
+      let snapshot = try await FirewallHost.snapshot(access.tools).snapshot
+      return AddressFamily.allCases.compactMap { snapshot.ownSet($0) }.filter {
+        OwnObjects.owns($0)
+      }
+    } catch {
+      throw SIPLeakError(reading: error)
+    }
+  }
+}
+
+extension Enforcement {
+  /// Puts entries of our sets back as they were.
+  ///
+  /// - Parameter texts: Inputs for `ipset restore`; one that fails does not keep the others back.
+  /// - Throws: ``SIPLeakError`` with the code `notUndone` when one failed.
+  func restoreSets(_ texts: [String]) async throws(SIPLeakError) {
+    let lock = try RunLock.take()
+    var failure: FirewallError?
+    for text in texts where !text.isEmpty {
+      do throws(FirewallError) {
+        try await FirewallHost.restoreSets(Array(text.utf8), access.tools)
+      } catch {
+        failure = error
+      }
+    }
+    _ = consume lock
+    if let failure {
+      throw SIPLeakError(
+        .notUndone, "our sets could not be put back: \(failure)",
+        advice: "`sipleak purge` removes everything of ours.", detail: failure.standardError ?? "")
+    }
+  }
+}

@@ -1,0 +1,131 @@
+public import Addressing
+import FoundationEssentials
+public import Firewall
+import Glibc
+public import SystemPackage
+
+/// The blocks of a moment, to be put back after a reboot with the time they have left.
+///
+/// The kernel keeps sets in memory only. The file is written whole or not at all, for its owner alone.
+public struct SavedBlocks: Sendable, Hashable, Codable {
+  /// One block.
+  public struct Block: Sendable, Hashable, Codable {
+    /// The set's family.
+    public var family: AddressFamily
+    /// The entry, such as `203.0.113.66,udp:5060`.
+    public var element: String
+    /// Seconds it had left when it was saved; 0 for no end.
+    public var timeout: UInt32
+    /// The entry's comment.
+    public var comment: String
+  }
+
+  /// The shape of the file.
+  public var version = 1
+  /// When it was saved, in seconds since 1970 UTC.
+  public var saved: Double
+  /// The blocks.
+  public var blocks: [Block]
+
+  /// The file within the state folder.
+  public static let fileName = "blocks.json"
+
+  /// Takes the blocks of a firewall.
+  ///
+  /// - Parameters:
+  ///   - snapshot: The firewall, with its sets.
+  ///   - time: Now, in seconds since 1970 UTC.
+  public init(_ snapshot: FirewallSnapshot, at time: Double) {
+    saved = time
+    blocks = AddressFamily.allCases.flatMap { family -> [Block] in
+      guard let set = snapshot.ownSet(family), OwnObjects.owns(set) else { return [] }
+      return set.entries.map {
+        Block(
+          family: family, element: $0.element, timeout: $0.timeout ?? 0,
+          comment: OwnObjects.plain($0.comment ?? OwnObjects.label))
+      }
+    }
+  }
+
+  /// The blocks that are not over at a time, with what they have left.
+  ///
+  /// A clock that went backwards (a board without a battery) lengthens nothing.
+  ///
+  /// - Parameter time: Now, in seconds since 1970 UTC.
+  /// - Returns: The blocks.
+  public func remaining(at time: Double) -> [Block] {
+    let passed = max(0, time - saved)
+    return blocks.compactMap { block in
+      guard block.timeout > 0 else { return block }
+      let left = Double(block.timeout) - passed
+      guard left >= 1 else { return nil }
+      var rest = block
+      rest.timeout = UInt32(left)
+      return rest
+    }
+  }
+
+  /// Input for `ipset restore` that makes our sets, and fills them with blocks.
+  ///
+  /// Everything in it is read back before it is printed: the file may have been changed.
+  ///
+  /// - Parameter blocks: The blocks; none makes empty sets.
+  /// - Returns: The lines.
+  public static func setText(_ blocks: [Block]) -> String {
+    let creates = AddressFamily.allCases.map(OwnObjects.createLine)
+    let adds = blocks.compactMap { block -> String? in
+      guard let parsed = OwnObjects.parse(block.element), parsed.address.family == block.family
+      else { return nil }
+      return "add -exist \(OwnObjects.setName(block.family)) \(parsed.address),"
+        + "\(parsed.transport):\(parsed.port) timeout \(min(block.timeout, 2_147_483)) "
+        + "comment \"\(OwnObjects.plain(block.comment))\""
+    }
+    return (creates + adds).map { $0 + "\n" }.joined()
+  }
+
+  /// Writes the blocks to a folder, in place of those saved before.
+  ///
+  /// - Parameter folder: The state folder.
+  /// - Throws: ``SIPLeakError`` with the code `history`; the file is as it was.
+  public func save(in folder: FilePath) throws(SIPLeakError) {
+    let file = folder.appending(Self.fileName)
+    let fresh = folder.appending(".\(Self.fileName).\(getpid())")
+    do {
+      let bytes = try JSONEncoder().encode(self)
+      let descriptor = try FileDescriptor.open(
+        fresh, .writeOnly, options: [.create, .truncate, .closeOnExec, .noFollow],
+        permissions: [.ownerReadWrite])
+      try descriptor.closeAfter {
+        _ = try descriptor.writeAll(bytes)
+        if fsync(descriptor.rawValue) != 0 { throw Errno(rawValue: errno) }
+      }
+      if unsafe rename(fresh.string, file.string) != 0 { throw Errno(rawValue: errno) }
+    } catch {
+      _ = unsafe unlink(fresh.string)
+      throw SIPLeakError(
+        .history, "cannot save the blocks in \(file): \(error)",
+        advice: "They stand, and a reboot would lift them.")
+    }
+  }
+
+  /// Reads the blocks of a folder.
+  ///
+  /// - Parameter folder: The state folder.
+  /// - Returns: The blocks, or `nil` when none were saved.
+  /// - Throws: ``SIPLeakError`` with the code `badFile`.
+  public static func load(from folder: FilePath) throws(SIPLeakError) -> SavedBlocks? {
+    let file = folder.appending(fileName)
+    guard let bytes = FileManager.default.contents(atPath: file.string) else { return nil }
+    guard let saved = try? JSONDecoder().decode(SavedBlocks.self, from: bytes),
+      saved.saved.isFinite
+    else {
+      throw SIPLeakError(
+        .badFile, "\(file) is no list of saved blocks", advice: "It was left as it is.")
+    }
+    guard saved.version == 1 else {
+      throw SIPLeakError(
+        .badFile, "\(file) is of a newer sipleak", advice: "It was left as it is.")
+    }
+    return saved
+  }
+}

@@ -1,0 +1,80 @@
+import Addressing
+public import ArgumentParser
+import Firewall
+import SIPLeak
+
+/// How much `block` may do, and whom it blocks without being told a name.
+struct BlockLimitOptions: ParsableArguments {
+  @Option(
+    name: .customLong("at-most"),
+    help: ArgumentHelp(
+      "Block nobody when there are more new sources than this. (default: 20 with --unattended)",
+      valueName: "count"), transform: Self.count)
+  var perRun: Int?
+
+  @Option(
+    name: .customLong("at-most-total"),
+    help: ArgumentHelp(
+      "Block nobody when more sources than this would be blocked in all.", valueName: "count"),
+    transform: Self.count)
+  var total: Int?
+
+  @Option(help: "The least grade of a flow that is blocked unnamed: latent, established, assured.")
+  var grade: Grade = .latent
+
+  @Option(
+    name: .customLong("cause"), parsing: .singleValue,
+    help: ArgumentHelp(
+      "Block only leaks of this cause unnamed; may be repeated. (default: every leak)",
+      valueName: "cause"))
+  var causes: [Cause] = []
+
+  @Option(
+    help: ArgumentHelp(
+      "The iptables backend to write to: nft or legacy. (default: the one in use)"))
+  var backend: Backend?
+
+  @Flag(
+    help: ArgumentHelp(
+      """
+      The rules of a run that nobody watches: two readings at least 60s apart (--sample), only what \
+      both show while nothing changed, nobody who was admitted or sent to within 24 h.
+      """))
+  var unattended = false
+
+  /// Most new sources a run that nobody watches blocks.
+  private static let unattendedPerRun = 20
+
+  func limits(_ notes: HistoryNotes, doubles: Bool) -> BlockLimits {
+    BlockLimits(
+      perRun: perRun ?? (unattended ? Self.unattendedPerRun : nil), total: total, grade: grade,
+      causes: causes.isEmpty ? nil : Set(causes), welcome: unattended ? notes.welcome : [],
+      offences: doubles ? notes.offences : [:])
+  }
+
+  /// The options as they would be typed again.
+  var words: [String] {
+    var words: [String] = []
+    if let perRun { words += ["--at-most", "\(perRun)"] }
+    if let total { words += ["--at-most-total", "\(total)"] }
+    if grade != .latent { words += ["--grade", grade.rawValue] }
+    words += causes.flatMap { ["--cause", $0.rawValue] }
+    if let backend { words += ["--backend", backend.rawValue] }
+    if unattended { words.append("--unattended") }
+    return words
+  }
+
+  private static func count(_ text: String) throws -> Int {
+    guard let count = Int(text), (0...1_000_000).contains(count),
+      text.utf8.allSatisfy({ (48...57).contains($0) })
+    else {
+      throw ValidationError(
+        "\"\(EscapedText.terminal(text))\" is no count; a number from 0 to 1000000 is.")
+    }
+    return count
+  }
+}
+
+extension Grade: ExpressibleByArgument {}
+extension Cause: ExpressibleByArgument {}
+extension Backend: ExpressibleByArgument {}

@@ -1,0 +1,166 @@
+import ArgumentParser
+import FoundationEssentials
+import Firewall
+import SIPLeak
+import SystemPackage
+
+/// `sipleak persist`.
+struct PersistCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "persist",
+    abstract: "Carry blocks over reboots and firewall reloads, by two systemd units.",
+    discussion: """
+      The kernel keeps sets in memory only, and a saved ruleset that names a set which is not there \
+      yet does not load at all. One unit makes the empty sets before every firewall loader, one puts \
+      blocks back after it. Without --apply the units are printed and nothing is changed.
+
+      Exit status: 0 done, 1 failed and nothing changed, 5 something is left (it says what).
+      """,
+    subcommands: [InstallUnits.self, MakeSets.self, SaveBlocks.self, RestoreBlocks.self],
+    defaultSubcommand: InstallUnits.self)
+
+  /// The units themselves.
+  struct InstallUnits: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "units", abstract: "Print, install or remove the two units (the default).")
+
+    @Flag(help: "Write the units and enable them.")
+    var apply = false
+
+    @Flag(help: "Remove the units.")
+    var remove = false
+
+    @Option(help: ArgumentHelp("Another root folder, for packaging.", valueName: "dir"))
+    var root: String = "/"
+
+    @Option(help: ArgumentHelp("The program that the units start.", valueName: "path"))
+    var program: String = "/usr/local/bin/sipleak"
+
+    func validate() throws {
+      if apply, remove { throw ValidationError("--apply and --remove exclude each other.") }
+      let isPlain = program.utf8.allSatisfy {
+        (0x21...0x7e).contains($0) && !"%$\"'\\;".utf8.contains($0)
+      }
+      guard program.hasPrefix("/"), isPlain else {
+        throw ValidationError("--program takes an absolute path without blanks and quotes.")
+      }
+    }
+
+    func run() async throws {
+      try await Console.changing(isVerbose: false) {
+        let units = BootUnits(program: program)
+        let style = Console.style
+        if remove {
+          let was = BootUnits.remove(root: FilePath(root))
+          Console.print(
+            StepText.line(was ? "removed" : "not there", "the two units", style: style))
+          return was ? 0 : 1
+        }
+        guard apply else {
+          for (name, text) in units.files.sorted(by: { $0.key > $1.key }) {
+            Console.print("# /etc/systemd/system/\(name)\n\(text)\n")
+          }
+          Console.print("Apply: sipleak persist --apply\n")
+          return 0
+        }
+        for file in try units.install(root: FilePath(root)) {
+          Console.print(StepText.line("written", file.string, style: style))
+        }
+        for loader in SavedFirewalls.enabledLoaders(root: FilePath(root)) {
+          Console.print(StepText.line("before", "\(loader).service", style: style))
+        }
+        Console.print("Then: systemctl daemon-reload\n")
+        return 0
+      }
+    }
+  }
+
+  /// Before the firewall is loaded.
+  struct MakeSets: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "sets", abstract: "Make the empty sets; the first unit does.")
+
+    func run() async throws {
+      try await Console.changing(isVerbose: true) {
+        Console.holdSignals()
+        try await Enforcement().makeSets()
+        return 0
+      }
+    }
+  }
+
+  /// At shutdown.
+  struct SaveBlocks: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "save", abstract: "Save the blocks; done after every change and at shutdown.")
+
+    @OptionGroup var state: StateOptions
+
+    func run() async throws {
+      try await Console.changing(isVerbose: true) {
+        try await state.saveBlocks(isWanted: true)
+        return 0
+      }
+    }
+  }
+
+  /// After the firewall is loaded.
+  struct RestoreBlocks: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "restore", abstract: "Put saved blocks back; the second unit does.")
+
+    @OptionGroup var state: StateOptions
+
+    func run() async throws {
+      try await Console.changing(isVerbose: true) {
+        guard let folder = state.folder, let saved = try SavedBlocks.load(from: folder) else {
+          Console.note("sipleak: no blocks were saved")
+          return 0
+        }
+        Console.holdSignals()
+        let style = Console.style
+        try await Enforcement().restore(saved, at: Date().timeIntervalSince1970) { step in
+          Console.print(StepText.line(step.name, step.text, style: style))
+        }
+        return 0
+      }
+    }
+  }
+}
+
+extension StateOptions {
+  /// Saves the blocks that stand, for the next boot.
+  ///
+  /// - Parameter isWanted: Whether to do so where the units are not installed.
+  /// - Throws: `SIPLeakError` when they cannot be read or written.
+  func saveBlocks(isWanted: Bool = false) async throws(SIPLeakError) {
+    guard let folder, isWanted || state != nil || BootUnits.areInstalled() else { return }
+    let reading: FirewallReading
+    do throws(FirewallError) {
+      reading = try await FirewallHost.snapshot(HostAccess().tools)
+    } catch {
+      throw SIPLeakError(.unreadable, "cannot save the blocks: \(error)")
+    }
+    guard reading.snapshot.sets != nil else { return }
+    try SavedBlocks(reading.snapshot, at: Date().timeIntervalSince1970).save(in: folder)
+  }
+
+  /// Saves the blocks of this host after a change; a failure is said, and the change stands.
+  func keepForBoot(_ namespace: NamespaceOptions, isVerbose: Bool) async {
+    // What stands in a container's namespace is not this host's to put back.
+    guard namespace.name == nil else { return }
+    do throws(SIPLeakError) { try await saveBlocks() } catch {
+      Console.report(error, isVerbose: isVerbose)
+    }
+  }
+
+  /// Says where a saved firewall would not load at the next boot.
+  static func warnOfBoot() {
+    guard !BootUnits.areInstalled() else { return }
+    let loaders = SavedFirewalls.enabledLoaders()
+    guard let first = loaders.first else { return }
+    Console.note(
+      "sipleak: \(first) loads a saved firewall at boot: saved with our rules in it, it would not "
+        + "load before our sets exist. `sipleak persist --apply` sees to that.")
+  }
+}

@@ -1,0 +1,62 @@
+import ArgumentParser
+import SIPLeak
+import SystemPackage
+
+/// Where the history is.
+struct StateOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      """
+      The folder of the history. (default: /var/lib/sipleak where it exists; `make install` makes \
+      it)
+      """, valueName: "dir"))
+  var state: String?
+
+  @Flag(name: .customLong("no-history"), help: "Neither read nor write the history.")
+  var isOff = false
+
+  func validate() throws {
+    if isOff, state != nil { throw ValidationError("--state and --no-history exclude each other.") }
+    if state?.isEmpty == true { throw ValidationError("--state takes a folder.") }
+  }
+
+  /// The options as they would be typed again.
+  var words: [String] {
+    if isOff { return ["--no-history"] }
+    return state.map { ["--state", $0] } ?? []
+  }
+
+  /// The folder to use, or `nil` for none.
+  var folder: FilePath? {
+    if isOff { return nil }
+    if let state { return FilePath(state) }
+    // Only where it was set up: looking at a host must not leave files on it.
+    guard let status = try? History.usualFolder.stat(), status.type == .directory else {
+      return nil
+    }
+    return History.usualFolder
+  }
+
+  /// Opens the history; what stands against it is said, and everything goes on without.
+  ///
+  /// - Parameter namespace: Where the flows are; the usual folder is the host's own history.
+  /// - Returns: The history, or `nil` for none.
+  func open(for namespace: NamespaceOptions) -> History? {
+    guard let folder, namespace.name == nil || state != nil else { return nil }
+    do throws(SIPLeakError) { return try History.open(in: folder) } catch {
+      Console.report(error, isVerbose: false)
+      return nil
+    }
+  }
+
+  /// Opens it for reading only, for verbs that need it.
+  func openForReading() throws(SIPLeakError) -> History? {
+    guard let folder else { return nil }
+    return try History.openForReading(in: folder)
+  }
+
+  /// Does something with the history; a failure is said and is none of the command.
+  static func attempt(_ body: () throws(SIPLeakError) -> Void) {
+    do throws(SIPLeakError) { try body() } catch { Console.report(error, isVerbose: false) }
+  }
+}

@@ -1,0 +1,112 @@
+import Addressing
+import Firewall
+import FoundationEssentials
+import SystemPackage
+import Testing
+
+@testable import SIPLeak
+
+private func withFolder(_ body: (FilePath) throws -> Void) throws {
+  let path = FileManager.default.temporaryDirectory.path + "/sipleak-root-\(UUID().uuidString)"
+  try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+  defer { try? FileManager.default.removeItem(atPath: path) }
+  try body(FilePath(path))
+}
+
+private func write(_ text: String, to file: FilePath) throws {
+  try FileManager.default.createDirectory(
+    atPath: file.removingLastComponent().string, withIntermediateDirectories: true)
+  try Data(text.utf8).write(to: URL(filePath: file.string))
+}
+
+@Suite("Persistence") struct PersistenceTests {
+  private func snapshot(_ lines: String) throws -> FirewallSnapshot {
+    var host = SavedHost()
+    host.sets = lines
+    return try host.firewall().snapshot
+  }
+
+  private static let sets = """
+    create sipleak4 hash:net,port family inet hashsize 1024 maxelem 1000000 timeout 0 counters comment
+    add sipleak4 203.0.113.66,udp:5060 timeout 1000 packets 0 bytes 0 comment "sipleak: x behind this host 10.77.3.33"
+    add sipleak4 203.0.113.67,udp:5060 timeout 0 packets 0 bytes 0 comment "sipleak: named"
+
+    """
+
+  @Test("Saved blocks come back with the time they have left, over ones are gone")
+  func remaining() throws {
+    try withFolder { folder in
+      try SavedBlocks(try snapshot(Self.sets), at: 5000).save(in: folder)
+      let saved = try #require(try SavedBlocks.load(from: folder))
+      #expect(saved.remaining(at: 5400).map(\.timeout) == [600, 0])
+      #expect(saved.remaining(at: 6000).map(\.element) == ["203.0.113.67,udp:5060"])
+      #expect(saved.remaining(at: 0).map(\.timeout) == [1000, 0])
+      let text = SavedBlocks.setText(saved.remaining(at: 5400))
+      #expect(
+        text.contains(
+          "add -exist sipleak4 203.0.113.66,udp:5060 timeout 600 comment "
+            + "\"sipleak: x behind this host 10.77.3.33\"\n"))
+      #expect(text.contains("create -exist sipleak6 "))
+    }
+  }
+
+  @Test("A list that somebody changed gives no line that is not an entry of ours")
+  func hostile() throws {
+    try withFolder { folder in
+      let text = """
+        {"version":1,"saved":5000,"blocks":[
+        {"family":"ipv4","element":"203.0.113.66,udp:5060 timeout 1\\nflush allow","timeout":9,"comment":"x"},
+        {"family":"ipv6","element":"203.0.113.66,udp:5060","timeout":9,"comment":"x"},
+        {"family":"ipv4","element":"203.0.113.66,udp:5060","timeout":9,"comment":"x\\"\\nflush allow"}]}
+        """
+      try write(text, to: folder.appending("blocks.json"))
+      let saved = try #require(try SavedBlocks.load(from: folder))
+      let lines = SavedBlocks.setText(saved.remaining(at: 5000)).split(separator: "\n")
+      #expect(lines.count == 3)
+      #expect(
+        lines.last
+          == "add -exist sipleak4 203.0.113.66,udp:5060 timeout 9 comment \"xflush allow\"")
+      for bad in ["", "{", "{\"version\":2,\"saved\":1,\"blocks\":[]}"] {
+        try write(bad, to: folder.appending("blocks.json"))
+        #expect(throws: SIPLeakError.self) { _ = try SavedBlocks.load(from: folder) }
+      }
+    }
+  }
+
+  @Test("The units stand before and after every loader, are enabled, and go again")
+  func units() throws {
+    try withFolder { root in
+      #expect(!BootUnits.areInstalled(root: root))
+      let units = BootUnits(program: "/opt/sipleak")
+      #expect(try units.install(root: root).count == 2)
+      #expect(try units.install(root: root).count == 2)
+      #expect(BootUnits.areInstalled(root: root))
+      let sets = try #require(units.files[BootUnits.setsUnit])
+      let blocks = try #require(units.files[BootUnits.blocksUnit])
+      for loader in BootUnits.loaders {
+        let before = sets.split(separator: "\n").first { $0.hasPrefix("Before=") }
+        #expect(before?.contains(" \(loader).service") == true)
+        let after = blocks.split(separator: "\n").first { $0.hasPrefix("After=") }
+        #expect(after?.contains(" \(loader).service") == true)
+      }
+      #expect(sets.contains("ExecStart=/opt/sipleak persist sets\n"))
+      #expect(BootUnits.remove(root: root))
+      #expect(!BootUnits.remove(root: root))
+      #expect(!BootUnits.areInstalled(root: root))
+    }
+  }
+
+  @Test("Enabled loaders and saved files that name what is ours are found, and not edited")
+  func saved() throws {
+    try withFolder { root in
+      let rules = root.appending("etc/iptables/rules.v4")
+      try write("*raw\n# sipleak4\n-A X --match-set sipleak4 src,dst -j DROP\nCOMMIT\n", to: rules)
+      try write("*raw\nCOMMIT\n", to: root.appending("etc/iptables/rules.v6"))
+      let wants = root.appending("etc/systemd/system/multi-user.target.wants")
+      try write("", to: wants.appending("netfilter-persistent.service"))
+      #expect(
+        SavedFirewalls.mentions(root: root) == [SavedFirewalls.Mention(file: rules, line: 3)])
+      #expect(SavedFirewalls.enabledLoaders(root: root) == ["netfilter-persistent"])
+    }
+  }
+}
