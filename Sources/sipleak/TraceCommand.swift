@@ -35,7 +35,8 @@ struct TraceCommand: AsyncParsableCommand {
   )
   var seconds: Double = 10
 
-  @Option(help: ArgumentHelp("End when so many packets have come.", valueName: "count"))
+  @Option(
+    help: ArgumentHelp("End when so many packets of each flow have come.", valueName: "count"))
   var packets: UInt64?
 
   @Flag(help: "Count before every rule of the chains, not only before those that could decide.")

@@ -29,7 +29,7 @@ extension Kernel {
         """
         '\(Self.program)' trace \(traced.attacker.local.address) --apply --for 60s &
         tracer=$!
-        until \(tool) | grep -q sipleak:trace; do
+        until \(tool) | grep -q 'sipleak:trace [0-9a-f]* 1'; do
           kill -0 $tracer 2>/dev/null || break
           sleep 0.05
         done

@@ -260,6 +260,16 @@ import Testing
     let text = TraceText.text(result, style: TextStyle())
     #expect(!text.contains("\u{1b}") && text.contains("\\u{1b}"))
     #expect(try TraceJSON(result).line().split(separator: "\n").count == 1)
+    // No key is ever left out.
+    for line in [try TraceJSON(result).line(), try TraceJSON(plan).line()] {
+      for key in [
+        "schema", "version", "applied", "subjects", "notes", "obstacles", "leftovers", "seconds",
+        "interrupted", "iptables_restore", "kernel_trace", "packets", "answer", "exits", "gaps",
+        "chains",
+      ] {
+        #expect(line.contains("\"\(key)\":"), "\(key) in \(line)")
+      }
+    }
   }
 
   @Test(

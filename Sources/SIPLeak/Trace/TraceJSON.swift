@@ -44,6 +44,17 @@ public struct TraceJSON: Encodable, Sendable {
     var predicted: Bool
     var rule: RuleJSON?
     var path: [RuleJSON]
+
+    enum Key: String, CodingKey { case packet, verdict, predicted, rule, path }
+
+    func encode(to encoder: any Encoder) throws {
+      var object = encoder.container(keyedBy: Key.self)
+      try object.encode(packet, forKey: .packet)
+      try object.encode(verdict, forKey: .verdict)
+      try object.encode(predicted, forKey: .predicted)
+      try object.encode(rule, forKey: .rule)
+      try object.encode(path, forKey: .path)
+    }
   }
   private struct Course: Encodable {
     var state: String
@@ -52,6 +63,14 @@ public struct TraceJSON: Encodable, Sendable {
   private struct Way: Encodable {
     var verdict: Verdict
     var rule: RuleJSON?
+
+    enum Key: String, CodingKey { case verdict, rule }
+
+    func encode(to encoder: any Encoder) throws {
+      var object = encoder.container(keyedBy: Key.self)
+      try object.encode(verdict, forKey: .verdict)
+      try object.encode(rule, forKey: .rule)
+    }
   }
   private struct Subject: Encodable {
     var packet: String
@@ -62,6 +81,22 @@ public struct TraceJSON: Encodable, Sendable {
     var exits: [Exit]?
     var gaps: [Gap]?
     var chains: [Passage]?
+
+    enum Key: String, CodingKey {
+      case packet, note, predicted, packets, answer, exits, gaps, chains
+    }
+
+    func encode(to encoder: any Encoder) throws {
+      var object = encoder.container(keyedBy: Key.self)
+      try object.encode(packet, forKey: .packet)
+      try object.encode(note, forKey: .note)
+      try object.encode(predicted, forKey: .predicted)
+      try object.encode(packets, forKey: .packets)
+      try object.encode(answer, forKey: .answer)
+      try object.encode(exits, forKey: .exits)
+      try object.encode(gaps, forKey: .gaps)
+      try object.encode(chains, forKey: .chains)
+    }
   }
   private struct Exit: Encodable {
     var verdict: Verdict
@@ -88,43 +123,42 @@ public struct TraceJSON: Encodable, Sendable {
     var left: UInt64
   }
 
-  /// Writes the document.
+  /// Writes the document; what a plan or a result does not have is `null`.
   public func encode(to encoder: any Encoder) throws {
+    var plan: TracePlan?
+    var result: TraceResult?
+    var kernel: KernelTrace?
+    switch content {
+    case .plan(let content): plan = content
+    case .result(let content): result = content
+    case .kernel(let content): kernel = content
+    }
     var object = encoder.container(keyedBy: Key.self)
     try object.encode("sipleak.trace", forKey: .schema)
     try object.encode(1, forKey: .version)
-    switch content {
-    case .plan(let plan):
-      try object.encode(false, forKey: .applied)
-      try object.encode(plan.subjects.map(Self.subject), forKey: .subjects)
-      try object.encode(plan.notes, forKey: .notes)
-      try object.encode(plan.obstacles, forKey: .obstacles)
-      try object.encode(plan.leftovers, forKey: .leftovers)
-      try object.encode(
-        plan.transactions.map {
-          let family = $0.family == .ipv4 ? "iptables" : "ip6tables"
-          return Transaction(
-            tool: "\(family)-\($0.backend.rawValue)-restore", table: $0.table, input: $0.insert,
-            undo: $0.remove)
-        }, forKey: .restore)
-    case .result(let result):
-      try object.encode(true, forKey: .applied)
-      try object.encode(result.subjects.map(Self.subject), forKey: .subjects)
-      try object.encode(result.notes, forKey: .notes)
-      try object.encode(result.seconds, forKey: .seconds)
-      try object.encode(result.isInterrupted, forKey: .interrupted)
-    case .kernel(let trace):
-      try object.encode(true, forKey: .applied)
-      try object.encode([Self.subject(trace.subject)], forKey: .subjects)
-      try object.encode(trace.notes, forKey: .notes)
-      try object.encode(trace.seconds, forKey: .seconds)
-      try object.encode(
-        trace.packets.map {
-          Traced(
-            packet: $0.id, verdict: $0.verdict, predicted: $0.isPredicted,
-            rule: $0.rule.map(RuleJSON.init), path: $0.path.map(RuleJSON.init))
-        }, forKey: .kernel)
-    }
+    try object.encode(plan == nil, forKey: .applied)
+    let subjects =
+      plan?.subjects.map(Self.subject) ?? result?.subjects.map(Self.subject)
+      ?? kernel.map { [Self.subject($0.subject)] }
+    try object.encode(subjects ?? [], forKey: .subjects)
+    try object.encode(plan?.notes ?? result?.notes ?? kernel?.notes ?? [], forKey: .notes)
+    try object.encode(plan?.obstacles ?? [], forKey: .obstacles)
+    try object.encode(plan?.leftovers, forKey: .leftovers)
+    try object.encode(
+      plan?.transactions.map {
+        let family = $0.family == .ipv4 ? "iptables" : "ip6tables"
+        return Transaction(
+          tool: "\(family)-\($0.backend.rawValue)-restore", table: $0.table, input: $0.insert,
+          undo: $0.remove)
+      }, forKey: .restore)
+    try object.encode(result?.seconds ?? kernel?.seconds, forKey: .seconds)
+    try object.encode(result?.isInterrupted, forKey: .interrupted)
+    try object.encode(
+      kernel?.packets.map {
+        Traced(
+          packet: $0.id, verdict: $0.verdict, predicted: $0.isPredicted,
+          rule: $0.rule.map(RuleJSON.init), path: $0.path.map(RuleJSON.init))
+      }, forKey: .kernel)
   }
 
   private static func subject(_ subject: TraceSubject) -> Subject {

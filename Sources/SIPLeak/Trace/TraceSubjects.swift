@@ -7,6 +7,9 @@ import HostNetwork
 struct TraceSubjects {
   /// Flows of one peer that are traced side by side.
   static let limit = 4
+  /// Rules that accept the port by name which are marked though the packet may not meet them: the
+  /// first of a long list say as much as all.
+  private static let shownRules = 4
 
   private(set) var subjects: [TraceSubject] = []
   /// What a person should know, in sentences.
@@ -172,7 +175,7 @@ struct TraceSubjects {
     if let port {
       rules += observation.sample.firewall.snapshot.rulesAccepting(
         family: packet.family, transport: packet.transport, port: port
-      ).prefix(16)
+      ).prefix(Self.shownRules)
     }
     var seen: Set<RuleReference> = []
     return rules.filter { $0.index > 0 && seen.insert($0).inserted }
