@@ -23,9 +23,7 @@ extension Differential {
       }
     }
     let family = peer?.family ?? .ipv4
-    let worth = admissions().filter { $0.family == family }.reduce(PrefixSet()) {
-      $0.union($1.possibly)
-    }
+    let worth = PrefixSet.union(admissions().filter { $0.family == family }.map(\.possibly))
     if worth.isEmpty {
       return Explanation(
         .spoofedSource, .ruledOut, "no source is admitted as NEW: forging one would gain nothing")
