@@ -190,6 +190,21 @@ struct DiagnosisRuleTests {
     expect(try Host().diagnosis(), .interfaceRule, .ruledOut, "other than lo")
   }
 
+  @Test("Where two ways lead to a peer and decide otherwise, nothing is called right or wrong")
+  func interfaceUnknown() throws {
+    var host = Host.twoLegged(
+      Host.state, Host.carrierRule, "-i em1 -p udp -m udp --dport 5060 -j DROP")
+    host.network.routedPrefixes = [
+      RoutedPrefix(prefix: prefix("0.0.0.0/0"), interfaces: ["em1", "em2"])
+    ]
+    expect(
+      try host.diagnosis(of: "203.0.113.66"), .interfaceRule, .cannotTell, "em1, em2",
+      "not known")
+    // A strict check on two uplinks would cut who answers by the other.
+    let command = try host.diagnosis()[.spoofedSource]?.command
+    #expect(command?.hasPrefix("sysctl") != true)
+  }
+
   @Test(
     "An accept rule for the peer by another interface does not hold; the inside's own rule is no such"
   )
