@@ -80,6 +80,14 @@ struct DiagnosisRuleTests {
     expect(try host.diagnosis(of: "10.1.2.3"), .portRange, .supported)
   }
 
+  @Test("A range that begins with the SIP port is a SIP rule")
+  func sipRange() throws {
+    let host = Host.input(
+      Host.state, "-s 198.51.100.10/32 -p udp -m udp --dport 5060:5061 -j ACCEPT", Host.reject)
+    expect(try host.diagnosis(), .portRange, .ruledOut)
+    expect(try host.diagnosis(), .acceptRule, .cannotTell, "filter INPUT 2")
+  }
+
   private static func nat(_ rules: String...) -> String {
     """
     *nat

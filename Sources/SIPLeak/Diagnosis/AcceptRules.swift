@@ -63,7 +63,7 @@ extension Differential {
             result.append(
               Admission(
                 rule: one.rule, family: door.family, certainly: certainly, possibly: possibly,
-                coverage: one.rule.flatMap { ranges[$0] }, reasons: reasons))
+                coverage: one.rule.flatMap { ranges[$0] }.flatMap(meant), reasons: reasons))
           }
         }
       }
@@ -77,6 +77,16 @@ extension Differential {
     }
     knownAdmissions = result
     return result
+  }
+
+  /// How a rule covers the port without naming it; `nil` for `5060:5061`, which names SIP.
+  private func meant(_ coverage: PortRangeRules.Entry.Coverage) -> PortRangeRules.Entry.Coverage? {
+    if case .range(let range) = coverage, range.count <= 16,
+      observation.endpoints.ports.contains(range.lowerBound)
+    {
+      return nil
+    }
+    return coverage
   }
 
   /// Whether a rule or policy accepts somebody it should not.
