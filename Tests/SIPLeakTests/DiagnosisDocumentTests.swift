@@ -145,6 +145,8 @@ struct DiagnosisDocumentTests {
     #expect(text.contains("It has no flow to SIP in the table."))
     #expect(text.contains("from any port to udp 192.0.2.5:5060 by em2:"), "\(text)")
     #expect(text.contains("REJECT   filter INPUT 17 \"999 reject all other requests\""), "\(text)")
+    // By em1 no route leads to it, and nothing would be decided otherwise.
+    #expect(!text.contains("em1 (no route"))
     #expect(!text.contains("LEAK"))
     #expect(!text.contains("  0  "))
     let carrier = try self.text(of: "198.51.100.10")

@@ -80,6 +80,14 @@ struct DiagnosisRuleTests {
     expect(try host.diagnosis(of: "10.1.2.3"), .portRange, .supported)
   }
 
+  @Test("A range that begins with the SIP port is a SIP rule")
+  func sipRange() throws {
+    let host = Host.input(
+      Host.state, "-s 198.51.100.10/32 -p udp -m udp --dport 5060:5061 -j ACCEPT", Host.reject)
+    expect(try host.diagnosis(), .portRange, .ruledOut)
+    expect(try host.diagnosis(), .acceptRule, .cannotTell, "filter INPUT 2")
+  }
+
   private static func nat(_ rules: String...) -> String {
     """
     *nat
@@ -188,6 +196,21 @@ struct DiagnosisRuleTests {
     expect(
       try ghost.diagnosis(), .interfaceRule, .supported, "eth0, which this host does not have")
     expect(try Host().diagnosis(), .interfaceRule, .ruledOut, "other than lo")
+  }
+
+  @Test("Where two ways lead to a peer and decide otherwise, nothing is called right or wrong")
+  func interfaceUnknown() throws {
+    var host = Host.twoLegged(
+      Host.state, Host.carrierRule, "-i em1 -p udp -m udp --dport 5060 -j DROP")
+    host.network.routedPrefixes = [
+      RoutedPrefix(prefix: prefix("0.0.0.0/0"), interfaces: ["em1", "em2"])
+    ]
+    expect(
+      try host.diagnosis(of: "203.0.113.66"), .interfaceRule, .cannotTell, "em1, em2",
+      "not known")
+    // A strict check on two uplinks would cut who answers by the other.
+    let command = try host.diagnosis()[.spoofedSource]?.command
+    #expect(command?.hasPrefix("sysctl") != true)
   }
 
   @Test(

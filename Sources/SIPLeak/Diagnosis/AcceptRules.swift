@@ -30,7 +30,12 @@ extension Differential {
   /// Who may begin a flow to SIP, by the rule that lets him.
   mutating func admissions() -> [Admission] {
     if let knownAdmissions { return knownAdmissions }
+    struct Key: Hashable {
+      var family: AddressFamily
+      var rule: RuleReference?
+    }
     var result: [Admission] = []
+    var places: [Key: Int] = [:]
     for door in doors {
       for way in ways.all {
         let answer = AcceptedSources(
@@ -39,24 +44,26 @@ extension Differential {
             destinationPort: door.wire.port, inInterface: way.interface, delivered: door.delivered,
             path: door.path), in: evaluation.evaluation)
         guard !answer.admissions.isEmpty else { continue }
-        let ranges = PortRangeRules(answer, in: evaluation.evaluation).entries
+        let ranges = Dictionary(
+          PortRangeRules(answer, in: evaluation.evaluation).entries.map { ($0.rule, $0.coverage) },
+          uniquingKeysWith: { first, _ in first })
         let reach = ways.sources(by: way, door.family)
         for one in answer.admissions {
           let certainly = reach.map { one.certainly.intersection($0) } ?? one.certainly
           let possibly = reach.map { one.possibly.intersection($0) } ?? one.possibly
           guard !possibly.isEmpty else { continue }
           let reasons = certainly == possibly ? [] : answer.reasons
-          if let known = result.firstIndex(where: {
-            $0.family == door.family && $0.rule == one.rule
-          }) {
+          let key = Key(family: door.family, rule: one.rule)
+          if let known = places[key] {
             result[known].certainly = result[known].certainly.union(certainly)
             result[known].possibly = result[known].possibly.union(possibly)
             result[known].reasons = (result[known].reasons + reasons).uniqued()
           } else {
+            places[key] = result.count
             result.append(
               Admission(
                 rule: one.rule, family: door.family, certainly: certainly, possibly: possibly,
-                coverage: ranges.first { $0.rule == one.rule }?.coverage, reasons: reasons))
+                coverage: one.rule.flatMap { ranges[$0] }.flatMap(meant), reasons: reasons))
           }
         }
       }
@@ -64,12 +71,22 @@ extension Differential {
     // As they stand in their chains: they were found by the addresses they let in.
     result.sort { left, right in
       guard left.family == right.family, let first = left.rule, let second = right.rule,
-        first.chainPlace == second.chainPlace
+        first.table == second.table, first.chain == second.chain
       else { return left.family.bitWidth < right.family.bitWidth }
       return first.index < second.index
     }
     knownAdmissions = result
     return result
+  }
+
+  /// How a rule covers the port without naming it; `nil` for `5060:5061`, which names SIP.
+  private func meant(_ coverage: PortRangeRules.Entry.Coverage) -> PortRangeRules.Entry.Coverage? {
+    if case .range(let range) = coverage, range.count <= 16,
+      observation.endpoints.ports.contains(range.lowerBound)
+    {
+      return nil
+    }
+    return coverage
   }
 
   /// Whether a rule or policy accepts somebody it should not.
@@ -126,8 +143,11 @@ extension Differential {
 
   /// The answer where the peers, the trust or everybody decide it; `nil` where they don't.
   private mutating func told(_ kind: Explanation.Kind, of list: [Admission]) -> Explanation? {
+    guard !list.isEmpty else { return nil }
     let evidence = listed(list)
-    for peer in suspects {
+    let certain = PrefixSet.union(list.map(\.certainly))
+    let possible = PrefixSet.union(list.map(\.possibly))
+    for peer in suspects where certain.contains(peer) {
       guard
         let hit = list.first(where: { $0.family == peer.family && $0.certainly.contains(peer) })
       else { continue }
@@ -158,7 +178,7 @@ extension Differential {
             + ports(one), evidence, command: accepts)
       }
     }
-    for peer in suspects.isEmpty ? strangers() : suspects {
+    for peer in suspects.isEmpty ? strangers() : suspects where possible.contains(peer) {
       guard
         let hit = list.first(where: {
           $0.family == peer.family && $0.possibly.contains(peer) && !$0.certainly.contains(peer)
@@ -179,18 +199,20 @@ extension Differential {
     let families = Set(list.map(\.family)).sorted { $0.bitWidth < $1.bitWidth }
     let sources = families.map { family in
       Listing.sources(
-        list.filter { $0.family == family }.reduce(PrefixSet()) { $0.union($1.possibly) }, family)
+        PrefixSet.union(list.filter { $0.family == family }.map(\.possibly)), family)
     }
     let places = rules.isEmpty ? "" : Listing.places(rules) + ": "
     return places + sources.joined(separator: ", ")
   }
 
   private func listed(_ list: [Admission]) -> [Evidence] {
-    list.map {
+    let shown = list.prefix(Self.mostEvidence).map {
       Evidence(
         $0.certainly == $0.possibly ? "lets them begin a flow" : "may let them begin a flow",
         rule: $0.rule, prefixes: Array($0.possibly.prefixes.prefix(1000)))
     }
+    let left = list.count - shown.count
+    return left == 0 ? shown : shown + [Evidence("and \(Listing.count(left, "more rule"))")]
   }
 
   private func ports(_ one: Admission) -> String {
@@ -225,4 +247,9 @@ extension Differential {
         && !named.contains { range in ports.contains(where: range.contains) }
     }
   }
+}
+
+extension PrefixSet {
+  /// All addresses of many sets at once.
+  static func union(_ sets: [PrefixSet]) -> PrefixSet { PrefixSet(ranges: sets.flatMap(\.ranges)) }
 }

@@ -42,6 +42,8 @@ struct Differential {
 
   /// Peers that are walked one by one at most; the rest has the findings' own verdicts.
   static let mostSuspects = 64
+  /// Rules listed as evidence; text and JSON stay readable with ten thousand.
+  static let mostEvidence = 100
   /// Things listed in a sentence.
   static let listed = 4
 

@@ -109,7 +109,7 @@ extension Differential {
   private func helperCommand(_ rules: [PlacedRule]) -> String? {
     guard let rule = rules.first else { return "conntrack -L expect" }
     return
-      "\(tool(rule.reference, rule.family)) -t \(rule.reference.table) -D \(ShellWord.quoted(rule.reference.chain)) "
+      "\(tool(rule.reference, rule.family)) -t \(ShellWord.quoted(rule.reference.table)) -D \(ShellWord.quoted(rule.reference.chain)) "
       + "\(rule.reference.index) && conntrack -F expect"
   }
 

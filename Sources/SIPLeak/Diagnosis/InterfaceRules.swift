@@ -17,9 +17,12 @@ extension Differential {
     var doubt: Explanation?
     for source in asked {
       let isStranger = !suspects.contains(source)
-      for arrival in arrivals(of: source) {
-        guard arrival.walk.isCertain else {
-          doubt = doubt ?? self.doubt(arrival)
+      let seen = arrivals(of: source)
+      for arrival in seen {
+        let others = seen.filter { $0.door == arrival.door && $0.walk.isCertain }
+        guard arrival.walk.isCertain, others.allSatisfy({ $0.isAccepted == arrival.isAccepted })
+        else {
+          doubt = doubt ?? self.doubt(arrival, among: others)
           continue
         }
         for other in otherInterfaces(than: arrival.way) {
@@ -38,14 +41,24 @@ extension Differential {
       "no rule for another interface (\(names)) would decide otherwise")
   }
 
-  private func doubt(_ arrival: Arrival) -> Explanation? {
-    guard ways.certainInterface(of: arrival.source) == nil,
-      ways.leading(to: arrival.source).count > 1
-    else { return nil }
+  /// Why nothing can be said of a packet: its verdict is not certain, or not the same by each way
+  /// that a route leads to its source.
+  private func doubt(_ arrival: Arrival, among others: [Arrival]) -> Explanation {
+    guard arrival.walk.isCertain else {
+      return Explanation(
+        .interfaceRule, .cannotTell, "it hangs on \(Listing.reasons(arrival.walk.unknowns))",
+        command: walkCommand(arrival))
+    }
+    let whom = suspects.contains(arrival.source) ? "\(arrival.source)" : "a stranger"
     return Explanation(
       .interfaceRule, .cannotTell,
-      "by which interface \(arrival.source) comes is not known",
-      command: "ip route get \(arrival.source)")
+      "it hangs on the interface, and by which of \(Listing.words(others.flatMap(\.way.all))) "
+        + "\(whom) comes is not known",
+      others.map {
+        Evidence(
+          "\($0.isAccepted ? "accepts" : "refuses") by \(Listing.words($0.way.all))",
+          rule: $0.walk.decidingRule)
+      }, command: "ip route get \(arrival.source)")
   }
 
   /// Interfaces that rules name and the packet does not come by, whether or not they exist.

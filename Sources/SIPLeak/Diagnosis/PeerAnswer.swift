@@ -81,17 +81,18 @@ extension Differential {
         let arrival = arrival(of: peer, at: door, by: way)
         let walk = arrival.walk
         let one = PeerAnswer.FirstPacket(
-          transport: door.transport, wire: door.wire, interfaces: way.all,
-          isRouted: routed.map { names in way.all.contains(where: names.contains) },
+          transport: door.transport, wire: door.wire, interfaces: way.all, isRouted: nil,
           verdict: JudgedVerdict(walk),
           conditional: walk.isCertain
             ? [] : walk.outcomes.filter { $0.verdict == .accept }.compactMap(\.rule),
           hangsOn: walk.isCertain ? [] : walk.unknowns.map(\.text).uniqued())
-        // Interfaces that rules tell apart, and yet decide alike, are one answer.
-        if let known = result.firstIndex(where: { $0.says(as: one) }) {
-          result[known].interfaces += one.interfaces
-        } else {
-          result.append(one)
+        for part in one.split(by: routed) {
+          // Interfaces that rules tell apart, and yet decide alike, are one answer.
+          if let known = result.firstIndex(where: { $0.says(as: part) }) {
+            result[known].interfaces += part.interfaces
+          } else {
+            result.append(part)
+          }
         }
       }
     }
@@ -101,6 +102,17 @@ extension Differential {
 }
 
 extension PeerAnswer.FirstPacket {
+  /// The answer for the interfaces that a route leads by, and for the others.
+  fileprivate func split(by routed: [String]?) -> [Self] {
+    guard let routed, !interfaces.isEmpty else { return [self] }
+    return [true, false].compactMap { isRouted in
+      var part = self
+      part.isRouted = isRouted
+      part.interfaces = interfaces.filter { routed.contains($0) == isRouted }
+      return part.interfaces.isEmpty ? nil : part
+    }
+  }
+
   /// Whether two answers differ in their interfaces only.
   fileprivate func says(as other: Self) -> Bool {
     var copy = other

@@ -23,9 +23,7 @@ extension Differential {
       }
     }
     let family = peer?.family ?? .ipv4
-    let worth = admissions().filter { $0.family == family }.reduce(PrefixSet()) {
-      $0.union($1.possibly)
-    }
+    let worth = PrefixSet.union(admissions().filter { $0.family == family }.map(\.possibly))
     if worth.isEmpty {
       return Explanation(
         .spoofedSource, .ruledOut, "no source is admitted as NEW: forging one would gain nothing")
@@ -65,7 +63,8 @@ extension Differential {
     if let first = open.first {
       return Explanation(
         .spoofedSource, .cannotTell, "rp_filter is 0 on \(Listing.words(open))", evidence,
-        command: "sysctl -w \(Self.setting(first))=1")
+        // With several ways out, strict checking drops who answers by another one.
+        command: outside.count == 1 ? "sysctl -w \(Self.setting(first))=1" : capture)
     }
     let loose = outside.filter { values[$0] == 2 }
     if let first = loose.first {

@@ -39,7 +39,9 @@ public struct DiagnosisText {
     var sections = [[header]]
     sections += audit.findings.map(finding)
     if let peer = diagnosis?.peer {
-      sections.append(PeerText(style: style, isExact: isExact).section(peer))
+      sections.append(
+        PeerText(style: style, isExact: isExact).section(
+          peer, shown: audit.findings.compactMap(\.ends)))
     } else if audit.findings.isEmpty {
       sections.append([nothing])
     }

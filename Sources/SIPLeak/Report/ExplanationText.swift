@@ -51,15 +51,29 @@ struct PeerText {
   let isExact: Bool
 
   /// The section.
-  func section(_ answer: PeerAnswer) -> [String] {
+  ///
+  /// - Parameters:
+  ///   - answer: The answer.
+  ///   - shown: The flows that findings have shown already.
+  /// - Returns: Its lines.
+  func section(_ answer: PeerAnswer, shown: [Evidence.FlowEnds]) -> [String] {
     var lines = [style.bold("Peer  \(answer.peer)") + (answer.isTrusted ? "  trusted" : "")]
     lines +=
       answer.flows.isEmpty
-      ? ["      It has no flow to SIP in the table."] : answer.flows.flatMap(flow)
+      ? ["      It has no flow to SIP in the table."]
+      : answer.flows.filter { !shown.contains($0.ends) }.flatMap(flow)
     if answer.firstPackets.isEmpty {
       lines.append("      Nothing of its family reaches SIP here.")
     }
-    lines += answer.firstPackets.flatMap { packet(answer.peer, $0) }
+    // Where no route leads by, only what would be decided otherwise is worth a line.
+    let worth = answer.firstPackets.filter { one in
+      one.isRouted != false
+        || !answer.firstPackets.contains { other in
+          other.isRouted == true && other.wire == one.wire && other.transport == one.transport
+            && other.verdict == one.verdict
+        }
+    }
+    lines += worth.flatMap { packet(answer.peer, $0) }
     return lines
   }
 
