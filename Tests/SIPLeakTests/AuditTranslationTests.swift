@@ -183,10 +183,13 @@ struct AuditTranslationTests {
     #expect(findings.first?.asNew.rule?.chain == "FORWARD")
     #expect(findings.first?.asHeld.rule?.index == 1)
     #expect(findings.first?.isBlockable == true)
-    // Ahead of conntrack it would open again from inside (facts C13).
+    // The inner host's own packets pass no OUTPUT: they are dropped where they come in (facts C13).
     let plan = try host.plan()
-    #expect(plan.entries.isEmpty)
-    #expect(plan.omissions.first?.why.contains("before-state-rule") == true)
+    #expect(plan.entries.map(\.inner) == [address("10.77.3.33")])
+    #expect(plan.rules.map(\.table) == ["raw", "mangle"])
+    #expect(plan.rules.first?.text.contains("-s 10.77.3.33/32 -p udp -m set") == true)
+    #expect(plan.rules.last?.text.contains("-d 10.77.3.33/32 -p udp -m set") == true)
+    #expect(plan.setText.contains("behind this host 10.77.3.33\""))
     // Where the way out is not known, the carrier's rule may match or not.
     host.network.routedPrefixes = nil
     #expect(

@@ -68,30 +68,66 @@ extension Kernel {
     }
 
     @Test(
-      "Ahead of conntrack a forwarded peer is not blocked; before the state rule it is",
-      arguments: Ground.all)
-    func block(ground: Ground) async throws {
+      "A forwarded peer is blocked in either place, whatever the inner PBX keeps sending",
+      arguments: Ground.all, [BlockRequest.Place.raw, .beforeStateRule])
+    func block(ground: Ground, place: BlockRequest.Place) async throws {
       try await Scene.with(ground) { scene in
         let inner = try await load(scene)
-        let server = try SIPServer.start(on: scene.lab.other, address: inner.address)
+        let before = try await scene.saved()
+        let behavior = SIPServer.Behavior(
+          answerDelay: .milliseconds(30), retransmitsAnswers: true,
+          keepaliveInterval: .milliseconds(200))
+        let server = try SIPServer.start(
+          on: scene.lab.other, address: inner.address, behavior: behavior)
         let attacker = try scene.client(scene.lab.attacker)
         let match = "-s \(scene.attacker) -d \(inner.address) -p udp --dport 5060"
         try await scene.whileAllowed(match, chain: "FORWARD") {
           try await scene.expectIn(attacker, at: scene.pbx, server, requests: 1)
         }
         try await scene.expectIn(attacker, at: scene.pbx, server)
-        let observation = try await scene.observe()
-        let raw = BlockPlan(
-          BlockRequest(), audit: Audit(observation), observation: observation,
-          policy: AuditPolicy())
-        #expect(raw.entries.isEmpty)
-        #expect(raw.omissions.first?.why.contains("forwarded") == true)
-        let (plan, outcome) = try await scene.block(BlockRequest(place: .beforeStateRule))
+        let (plan, outcome) = try await scene.block(BlockRequest(place: place))
         #expect(plan.entries.map(\.port) == [5060])
         #expect(outcome.verification.answer == .verified, "\(outcome.verification.lines)")
         try await scene.expectOut(attacker, at: scene.pbx, server)
         let carrier = try scene.client(scene.lab.carrier, port: 5060)
         try await scene.expectIn(carrier, at: scene.pbx, server)
+        // The inner server's keepalives have opened nothing meanwhile.
+        try await Task.sleep(for: .milliseconds(600))
+        try await scene.expectOut(attacker, at: scene.pbx, server)
+        if place == .raw {
+          let flows = try await scene.observe().sample.flows.filter {
+            [$0.original.source, $0.original.destination].contains(scene.attacker)
+          }
+          #expect(flows.isEmpty, "\(flows)")
+        }
+        let access = HostAccess(scene.lab.pbx.namespace)
+        let purge = try await RemovalPlan.live(.purge, access: access)
+        try await Enforcement(access: access).apply(purge) { _ in }
+        #expect(try await scene.saved() == before)
+      }
+    }
+
+    @Test(
+      "A lured inner PBX behind a masquerade with random ports is cut off from the peer named",
+      arguments: Ground.all)
+    func randomPorts(ground: Ground) async throws {
+      try await Scene.with(ground) { scene in
+        let inner = try await load(scene)
+        try await scene.rule("-t nat -F PREROUTING")
+        try await scene.rule(
+          "-t nat -A POSTROUTING -s \(inner.address) -o to-attacker -j MASQUERADE --random-fully")
+        let behavior = SIPServer.Behavior(keepaliveInterval: .milliseconds(200))
+        let server = try SIPServer.start(
+          on: scene.lab.other, address: inner.address, behavior: behavior)
+        let attacker = try scene.client(scene.lab.attacker)
+        try server.send(to: attacker.local)
+        #expect(await eventually(within: .seconds(10)) { attacker.receivedCount >= 1 })
+        let finding = try #require(try await scene.audit().findings.first)
+        let (_, outcome) = try await scene.block(BlockRequest(named: [scene.attacker]))
+        #expect(outcome.verification.answer == .verified, "\(outcome.verification.lines)")
+        try await scene.expectOut(attacker, at: finding.wire, server)
+        try? server.send(to: attacker.local)
+        try await scene.expectOut(attacker, at: finding.wire, server)
       }
     }
 

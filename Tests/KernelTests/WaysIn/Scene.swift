@@ -63,6 +63,13 @@ struct Scene {
     try await lab.pbx.run(["\(ground.tool)-restore"], input: text)
   }
 
+  /// Every rule and every user's chain, counters aside; a table made empty stays in the legacy kernel.
+  func saved() async throws -> [Substring] {
+    try await lab.pbx.run(["\(ground.tool)-save"]).output.split(separator: "\n").filter {
+      $0.hasPrefix("-A ") || $0.contains(" - [")
+    }
+  }
+
   /// Runs the tool of this ground with arguments that are parted by blanks.
   func rule(_ words: String) async throws {
     try await lab.pbx.run([ground.tool] + words.split(separator: " ").map(String.init))
