@@ -45,7 +45,7 @@ public struct Audit: Sendable {
   ///   - policy: Whom the operator trusts; nothing by default.
   public init(_ observation: Observation, policy: AuditPolicy = AuditPolicy()) {
     let markers = observation.sample.firewall.snapshot.traceMarkerCount
-    let observation = observation.withoutTraceMarkers
+    let observation = observation.withoutProbes
     var judge = FlowJudge(observation, policy: policy)
     let snapshot = observation.sample.firewall.snapshot
     var findings: [Finding] = []

@@ -6,7 +6,7 @@ extension Differential {
   /// Whether the rules are reloaded in a way that leaves them open for a moment (facts A1).
   ///
   /// A window leaves no trace but its flows. What can be proved: counters that are younger than a
-  /// flow, a change between two readings, a script that flushes.
+  /// flow, counters that shrank between two readings, a script that flushes.
   mutating func reloadWindow() -> Explanation {
     let leaks = findings.filter { $0.cause == .establishedBypass && $0.origin == .peer }
     if peer != nil, leaks.isEmpty {
@@ -32,15 +32,24 @@ extension Differential {
       return Explanation(
         .reloadWindow, .supported, younger.text, [younger] + evidence, command: restore)
     }
-    if let changed = changedBetween() {
+    if let loaded = loadedBetween() {
       return Explanation(
-        .reloadWindow, .supported, changed, evidence, command: restore)
+        .reloadWindow, .supported, loaded, evidence, command: restore)
     }
     if let script = scripts.first, let policy = open.first {
       return Explanation(
         .reloadWindow, .supported,
         "\(script.path):\(script.line) flushes, and \(policy.named) is ACCEPT", evidence,
         command: restore)
+    }
+    // A rule that came or went, as fail2ban's do all day, is no reload.
+    if !(leaks.isEmpty && open.isEmpty), let earlier = observation.earlier,
+      !Stability.isSame(earlier.firewall.snapshot, snapshot)
+    {
+      return Explanation(
+        .reloadWindow, .cannotTell,
+        "the rules changed between the two readings; whether that left them open is not known",
+        evidence, command: restore)
     }
     if let policy = open.first {
       return Explanation(
@@ -105,12 +114,9 @@ extension Differential {
     return nil
   }
 
-  /// What changed between two readings, in words.
-  private func changedBetween() -> String? {
+  /// What shows that the rules were loaded between two readings, in words.
+  private func loadedBetween() -> String? {
     guard let earlier = observation.earlier else { return nil }
-    if !Stability.isSame(earlier.firewall.snapshot, snapshot) {
-      return "the rules changed between the two readings"
-    }
     let comparison = SampleComparison(before: earlier, after: observation.sample)
     for rule in audit.stateRules {
       for family in AddressFamily.allCases {
@@ -123,8 +129,8 @@ extension Differential {
 
   private func restoreCommand(_ open: [RuleReference]) -> String {
     let family = findings.first?.family ?? doors.first?.family ?? .ipv4
-    let file = family == .ipv4 ? "/etc/iptables/rules.v4" : "/etc/iptables/rules.v6"
+    // Whose file it is only the operator knows; one that is old would undo what was added since.
     let name = family == .ipv4 ? "iptables" : "ip6tables"
-    return open.first.map { "\(tool($0, family))-restore < \(file)" } ?? "\(name)-restore < \(file)"
+    return open.first.map { "\(tool($0, family))-restore < FILE" } ?? "\(name)-restore < FILE"
   }
 }

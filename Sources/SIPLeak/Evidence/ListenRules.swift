@@ -18,9 +18,14 @@ enum ListenRules {
   /// How much of a packet is logged.
   static let size = 16384
 
-  /// Whether a rule is one of these.
+  /// The matches such a rule may have; none of them remembers anything of the sender.
+  private static let matches: Set<String> = ["ip", "comment", "limit"]
+
+  /// Whether a rule is one of these; the comment alone proves nothing.
   static func owns(_ rule: Rule) -> Bool {
-    rule.comment?.hasPrefix(label) ?? false && rule.target?.name == "NFLOG"
+    guard rule.target?.name == "NFLOG" else { return false }
+    return (rule.comment == label || rule.comment == tableMark)
+      && rule.matches.allSatisfy { matches.contains($0.name) }
   }
 
   /// The transactions that begin to listen, one a family.

@@ -226,37 +226,65 @@ public struct Listening: Sendable {
     var reason = "they stand again after each removal"
     // Again: a reload of the whole firewall may put a saved copy back meanwhile.
     for _ in 0..<4 {
-      let lock = try await Self.changeLock()
-      // First by what we wrote, which needs no reading; a transaction fails if a reload took them.
-      var isCertain = true
-      for text in waiting {
-        do throws(FirewallError) { try await restore(text, text.undo) } catch { isCertain = false }
+      let outcome: Removal
+      // What a trace holds for minutes must not keep our rules standing: each transaction is whole in
+      // itself and names its rules by their text.
+      do throws(SIPLeakError) { outcome = try await lockedRemoval(waiting) } catch {
+        outcome = await removal(waiting)
       }
-      do throws(FirewallError) {
-        let reading = try await FirewallHost.snapshot(access.tools)
-        let left = ListenRules.removals(in: reading.snapshot)
-        for text in left { try await restore(text, text.text) }
-        let tables = (waiting + left).filter(\.makesTable).map {
-          RemovalPlan.MadeTable(backend: $0.backend, family: $0.family, name: $0.table)
-        }
-        await Enforcement(access: access).removeTables(tables)
-        removed += reading.snapshot.listenRulesLeft
-        if left.isEmpty, isCertain || reading.problems.isEmpty {
-          _ = consume lock
-          return removed
-        }
-        waiting = left.isEmpty ? waiting : []
-        if let problem = reading.problems.first { reason = "not all could be read: \(problem)" }
-      } catch {
-        reason = "\(error)"
-      }
-      _ = consume lock
+      removed += outcome.leftovers
+      if outcome.isDone { return removed }
+      waiting = outcome.waiting
+      reason = outcome.reason ?? reason
     }
     throw SIPLeakError(
       made.isEmpty ? .unchanged : .notUndone,
       "rules that log (\(ListenRules.label), raw PREROUTING) could not be removed",
       advice: "They decide nothing. The next --listen removes them, and so does `sipleak purge`.",
       detail: reason)
+  }
+
+  private struct Removal {
+    var isDone = false
+    var leftovers = 0
+    /// What we wrote and may still stand.
+    var waiting: [BlockPlan.RestoreText]
+    var reason: String?
+  }
+
+  private func lockedRemoval(
+    _ made: [BlockPlan.RestoreText]
+  ) async throws(SIPLeakError) -> Removal {
+    let lock = try await Self.changeLock(attempts: 25)
+    let outcome = await removal(made)
+    _ = consume lock
+    return outcome
+  }
+
+  /// Removes them once, and says whether none is left.
+  private func removal(_ made: [BlockPlan.RestoreText]) async -> Removal {
+    var outcome = Removal(waiting: made)
+    // First by what we wrote, which needs no reading; a transaction fails if a reload took them.
+    var isCertain = true
+    for text in made {
+      do throws(FirewallError) { try await restore(text, text.undo) } catch { isCertain = false }
+    }
+    do throws(FirewallError) {
+      let reading = try await FirewallHost.snapshot(access.tools)
+      let left = ListenRules.removals(in: reading.snapshot)
+      for text in left { try await restore(text, text.text) }
+      let tables = (made + left).filter(\.makesTable).map {
+        RemovalPlan.MadeTable(backend: $0.backend, family: $0.family, name: $0.table)
+      }
+      await Enforcement(access: access).removeTables(tables)
+      outcome.leftovers = reading.snapshot.listenRulesLeft
+      outcome.isDone = left.isEmpty && (isCertain || reading.problems.isEmpty)
+      if !left.isEmpty { outcome.waiting = [] }
+      outcome.reason = reading.problems.first.map { "not all could be read: \($0)" }
+    } catch {
+      outcome.reason = "\(error)"
+    }
+    return outcome
   }
 
   private func restore(
@@ -276,8 +304,8 @@ public struct Listening: Sendable {
   }
 
   /// The lock of those who change the firewall, waited for: a block holds it for seconds.
-  private static func changeLock() async throws(SIPLeakError) -> RunLock {
-    for _ in 0..<150 {
+  private static func changeLock(attempts: Int = 150) async throws(SIPLeakError) -> RunLock {
+    for _ in 0..<attempts {
       do throws(SIPLeakError) {
         return try RunLock.take()
       } catch {

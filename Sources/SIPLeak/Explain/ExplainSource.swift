@@ -29,7 +29,7 @@ public struct ExplainSource: Sendable {
   ) async throws(SIPLeakError) -> FirewallSnapshot {
     guard ruleset != nil || ruleset6 != nil else {
       do throws(FirewallError) {
-        return try await FirewallHost.snapshot(access.tools).snapshot.withoutTraceMarkers
+        return try await FirewallHost.snapshot(access.tools).snapshot.withoutProbes
       } catch {
         throw SIPLeakError(reading: error)
       }
@@ -45,7 +45,7 @@ public struct ExplainSource: Sendable {
     } catch {
       throw SIPLeakError(.badFile, "\(error)", advice: error.advice ?? "")
     }
-    return snapshot.withoutTraceMarkers
+    return snapshot.withoutProbes
   }
 }
 

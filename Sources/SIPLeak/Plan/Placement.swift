@@ -60,7 +60,11 @@ struct Placement {
       ?? Backend.allCases.first { backend in
         used.contains { $0.backend == backend && !$0.isWithoutRules }
       } ?? .nft
-    func table(_ name: String) -> Table? { used.first { $0.backend == backend }?.table(name) }
+    // A table that a listener has made for a moment is nobody's.
+    let bare = snapshot.withoutProbes.rulesets.first {
+      $0.backend == backend && $0.family == family
+    }
+    func table(_ name: String) -> Table? { bare?.table(name) }
     add(
       Hooks.raw(
         backend: backend, family: family, transports: transports, inner: inner,

@@ -108,7 +108,7 @@ public struct RemovalPlan: Sendable {
           lines += chain.rules.filter {
             OwnObjects.isJump($0) || TraceMarker.isMarker($0) || ListenRules.owns($0)
           }
-            .map(\.deletion)
+          .map(\.deletion)
         }
         for name in names {
           guard let chain = table.chain(name), chain.policy == nil else { continue }

@@ -20,9 +20,7 @@ struct Stability {
     // They are read once, so none is known to have been there before.
     past.expectations = []
     objection =
-      Self.isSame(
-        earlier.firewall.snapshot.withoutTraceMarkers,
-        observation.sample.firewall.snapshot.withoutTraceMarkers)
+      Self.isSame(earlier.firewall.snapshot, observation.sample.firewall.snapshot)
       ? nil : "the firewall changed between the two readings; wait until it has stood still"
     peersBefore = Set(Audit(past, policy: policy).findings.compactMap(\.peer?.address))
   }
@@ -31,7 +29,14 @@ struct Stability {
   func sawBefore(_ peer: IPAddress) -> Bool { peersBefore.contains(peer) }
 
   /// Whether two readings of a firewall decide alike, whatever they have counted.
+  ///
+  /// Probes of ours decide nothing, and come and go while others work.
   static func isSame(_ first: FirewallSnapshot, _ second: FirewallSnapshot) -> Bool {
+    shape(first.withoutProbes) == shape(second.withoutProbes)
+  }
+
+  /// Whether every rule stands where it stood, probes of ours too.
+  static func isSameByPosition(_ first: FirewallSnapshot, _ second: FirewallSnapshot) -> Bool {
     shape(first) == shape(second)
   }
 

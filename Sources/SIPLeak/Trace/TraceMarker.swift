@@ -68,20 +68,6 @@ extension FirewallSnapshot {
     }
     return copy
   }
-
-  /// The position a rule has among the rules that stand, given the one it has without markers.
-  func standingIndex(of rule: RuleReference, family: AddressFamily) -> Int {
-    guard rule.index > 0,
-      let chain = rulesets.first(where: { $0.backend == rule.backend && $0.family == family })?
-        .table(rule.table)?.chain(rule.chain)
-    else { return rule.index }
-    var left = rule.index
-    for (offset, standing) in chain.rules.enumerated() where !TraceMarker.isMarker(standing) {
-      left -= 1
-      if left == 0 { return offset + 1 }
-    }
-    return rule.index
-  }
 }
 
 extension Observation {
