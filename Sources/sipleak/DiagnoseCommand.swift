@@ -101,10 +101,11 @@ struct DiagnoseCommand: AsyncParsableCommand {
         observation.reloadScripts = FlushingLine.search()
       }
       let whole = Audit(observation, policy: trust.policy)
-      let diagnosis = Diagnosis(
-        whole, of: observation, policy: trust.policy, peer: peer, keepalive: keepalive)
       let audit = peer.map(whole.about) ?? whole
       let (evidence, isMissing) = await hear(audit)
+      let diagnosis = Diagnosis(
+        whole, of: observation, policy: trust.policy, peer: peer, keepalive: keepalive,
+        hopLimits: evidence?.hopLimits ?? [:])
       if listening == nil, observation.sample.firewall.snapshot.listenRulesLeft > 0 {
         Console.note(
           "sipleak: a rule that logs is left of an interrupted --listen; it decides nothing. "

@@ -117,6 +117,27 @@ extension Kernel {
       }
     }
 
+    @Test("Its rules go although another sipleak holds the firewall for long")
+    func lockHeld() async throws {
+      try await LeakyLab.with(.ipv4) { leaky in
+        let before = try await leaky.save("iptables-save")
+        let pbx = leaky.lab.pbx
+        var holder = ""
+        let evidence = try await listen(leaky.lab, to: [leaky.attacker.local.address]) {
+          // As a trace of minutes does.
+          let started = try await pbx.run([
+            "sh", "-c",
+            "flock /run/sipleak.lock sleep 300 < /dev/null > /dev/null 2>&1 & echo $!; "
+              + "until ! flock -n /run/sipleak.lock true; do sleep 0.05; done",
+          ])
+          holder = started.output.filter(\.isNumber)
+        }
+        #expect(try await leaky.save("iptables-save") == before)
+        #expect(evidence.problems == [])
+        _ = try await pbx.attempt(["sh", "-c", "pkill -P \(holder); kill \(holder)"])
+      }
+    }
+
     @Test("The legacy backend is used where it is the one in use")
     func legacy() async throws {
       try await Lab.with { lab in

@@ -194,7 +194,7 @@ struct DiagnosisFlowTests {
       .supported, "counted less than before")
     expect(
       try after(SavedHost.rules.replacing("198.51.100.10", with: "198.51.100.11")), .reloadWindow,
-      .supported, "changed between the two readings")
+      .cannotTell, "changed between the two readings", "not known")
   }
 
   @Test("A stream timeout is held against the keepalive the operator knows, or what was seen")
@@ -244,7 +244,10 @@ struct DiagnosisFlowTests {
       }
     }
     expect(try SavedHost.leaking.diagnosis(), .hopDistance, .cannotTell, "no TTL")
-    expect(try judge(("203.0.113.66", 52)), .hopDistance, .ruledOut, "12 hops")
+    // With nothing to compare it with, a distance contradicts nothing and proves nothing.
+    let alone = try judge(("203.0.113.66", 52))
+    expect(alone, .hopDistance, .cannotTell, "12 hops", "nobody in its network")
+    #expect(alone[.hopDistance]?.command == "traceroute -n 203.0.113.66")
     // An address of our own network that came through routers was forged.
     let inside = try judge(("192.0.2.9", 52), of: "192.0.2.9")
     expect(inside, .hopDistance, .supported, "12 routers between")
@@ -257,6 +260,26 @@ struct DiagnosisFlowTests {
     expect(
       try judge(("203.0.113.66", 52), ("203.0.113.9", 60)), .hopDistance, .supported, "neighbour")
     expect(try judge(("203.0.113.66", 0)), .hopDistance, .cannotTell)
+  }
+
+  @Test("What was heard of a peer tells its distance as well, and asking for it is proposed")
+  func heardDistance() throws {
+    func judge(_ limits: [UInt8]) throws -> Explanation? {
+      let observation = try SavedHost.leaking.observation()
+      return Diagnosis(
+        Audit(observation), of: observation, hopLimits: [address("203.0.113.66"): limits])[
+          .hopDistance]
+    }
+    let before = try judge([])
+    #expect(before?.verdict == .cannotTell)
+    #expect(before?.command == "sipleak diagnose --listen 10s")
+    #expect(try judge([52])?.summary.contains("12 hops") == true)
+    #expect(try judge([52])?.evidence.first?.text == "TTL 52 heard: 12 hops")
+    // One address from two distances, and none of it by another first TTL.
+    #expect(try judge([52, 116])?.verdict == .cannotTell)
+    let two = try judge([52, 61])
+    #expect(two?.verdict == .supported)
+    #expect(two?.summary.contains("3 and 12 hops") == true)
   }
 
   @Test("An incomplete reading rules nothing out that hangs on what was not read")

@@ -68,6 +68,7 @@ struct SIPEvidenceTests {
       ).first)
     #expect(heard.packets == 4 && heard.sipPackets == 2 && heard.keepalives == 1)
     #expect(heard.misdirected == 1)
+    #expect(heard.hopLimits.values == [64] && heard.hopLimits.counts == [4])
     let message = try #require(heard.messages.values.last)
     #expect(message.method == "INVITE")
     #expect(message.requestURI == "sip:900442070000000@192.0.2.5")

@@ -58,6 +58,11 @@ struct TicketTests {
     #expect(!kinds.contains("assumed-local"))
     let json = try AuditJSON(audit, of: observation).line()
     #expect(json.contains("\"flow_id\":null"))
+    // What such text cannot show is not ruled out by it.
+    let diagnosis = Diagnosis(audit, of: observation)
+    expect(diagnosis, .helper, .cannotTell, "does not show it")
+    expect(diagnosis, .ipv6, .cannotTell, "does not show it")
+    expect(diagnosis, .hostOpened, .ruledOut)
   }
 
   @Test("A cut line is named with file, line and column, and the answer is not complete")

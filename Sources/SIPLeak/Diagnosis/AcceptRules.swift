@@ -195,14 +195,15 @@ extension Differential {
 
   /// The places and whom they let in: `10, 11: 198.51.100.0/24, 192.0.2.0/28`.
   private func who(_ list: [Admission]) -> String {
-    let rules = list.compactMap(\.rule)
     let families = Set(list.map(\.family)).sorted { $0.bitWidth < $1.bitWidth }
-    let sources = families.map { family in
-      Listing.sources(
-        PrefixSet.union(list.filter { $0.family == family }.map(\.possibly)), family)
-    }
-    let places = rules.isEmpty ? "" : Listing.places(rules) + ": "
-    return places + sources.joined(separator: ", ")
+    // The families' rules are numbered each by itself.
+    return families.map { family in
+      let ours = list.filter { $0.family == family }
+      let rules = ours.compactMap(\.rule)
+      let name = families.count > 1 && family == .ipv6 ? "IPv6 " : ""
+      let places = rules.isEmpty ? "" : name + Listing.places(rules) + ": "
+      return places + Listing.sources(PrefixSet.union(ours.map(\.possibly)), family)
+    }.joined(separator: "; ")
   }
 
   private func listed(_ list: [Admission]) -> [Evidence] {

@@ -53,6 +53,8 @@ struct Differential {
   /// The address the question is about.
   let peer: IPAddress?
   let keepalive: Double?
+  /// TTLs or hop limits that were heard of peers, the most frequent first.
+  var heardHopLimits: [IPAddress: [UInt8]] = [:]
   let snapshot: FirewallSnapshot
   var evaluation: RepeatedEvaluation
   let localAddresses: Set<IPAddress>

@@ -1,4 +1,5 @@
 import Addressing
+import Conntrack
 import Firewall
 import HostNetwork
 
@@ -38,8 +39,7 @@ extension Differential {
       return Explanation(
         .ipv6, .supported, "\(by), and \(hears)",
         [Evidence("accepts it", rule: rule)] + sockets,
-        command:
-          "ip6tables -I INPUT 1 -p \(hit.door.transport) --dport \(hit.door.wire.port) -j DROP")
+        command: shut(hit))
     }
     if let unclear = walks.first(where: { !$0.isRefused }) {
       return Explanation(
@@ -53,5 +53,17 @@ extension Differential {
         ? "nobody reaches it"
         : "\(Listing.places(rules)) refuses \(peer == nil ? "strangers" : "it")",
       rules.map { Evidence("refuses it", rule: $0) } + sockets)
+  }
+
+  /// A rule that shuts IPv6's SIP, where nobody uses it and the packet comes by INPUT; else who is
+  /// admitted, for such a rule would cut those as well.
+  private func shut(_ open: Arrival) -> String {
+    let isUsed = observation.sample.flows.contains { flow in
+      flow.family == .ipv6
+        && FlowSides(flow, endpoints: observation.endpoints, isLocal: localAddresses.contains)
+          != nil
+    }
+    guard open.door.path == .input, !isUsed else { return accepts }
+    return "ip6tables -I INPUT 1 -p \(open.door.transport) --dport \(open.door.wire.port) -j DROP"
   }
 }

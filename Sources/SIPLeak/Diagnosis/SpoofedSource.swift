@@ -62,7 +62,9 @@ extension Differential {
     let open = outside.filter { values[$0] == 0 }
     if let first = open.first {
       return Explanation(
-        .spoofedSource, .cannotTell, "rp_filter is 0 on \(Listing.words(open))", evidence,
+        .spoofedSource, .cannotTell,
+        "rp_filter is 0 on \(Listing.words(open)): who forges an allowed source is let in as it",
+        evidence,
         // With several ways out, strict checking drops who answers by another one.
         command: outside.count == 1 ? "sysctl -w \(Self.setting(first))=1" : capture)
     }
@@ -115,7 +117,7 @@ extension Differential {
       observation.network.reversePathFilter[name].map {
         Evidence(
           "reverse path check: \($0 == 0 ? "none" : $0 == 1 ? "strict" : "loose")",
-          setting: .init(name: Self.setting(name), value: "\($0)"))
+          setting: .init(name: ReversePath.name(name), value: "\($0)"))
       }
     }
   }

@@ -31,6 +31,7 @@ extension PeerEvidence {
     bytes += parts.length
     first = first ?? time
     last = time
+    hopLimits.count(parts.hopLimit, as: ["\(parts.hopLimit)"])
     ports.count(
       Port(transport: parts.transport, port: parts.destinationPort),
       as: ["\(parts.transport)", parts.destinationPort.map(String.init) ?? ""])

@@ -5,6 +5,8 @@ struct PacketParts {
   var source: IPAddress
   var destination: IPAddress
   var transport: IPProtocol
+  /// The TTL or hop limit it arrived with.
+  var hopLimit: UInt8
   /// Ports, where the protocol has them and this is no later fragment.
   var sourcePort: UInt16?
   var destinationPort: UInt16?
@@ -30,6 +32,7 @@ struct PacketParts {
         let to = IPAddress(networkBytes: bytes[16..<20])
       else { return nil }
       (source, destination) = (from, to)
+      hopLimit = bytes[8]
       length = Self.number(bytes, 2)
       guard length >= header else { return nil }
       isLaterFragment = Self.number(bytes, 6) & 0x1fff != 0
@@ -39,6 +42,7 @@ struct PacketParts {
         let to = IPAddress(networkBytes: bytes[24..<40])
       else { return nil }
       (source, destination) = (from.unmapped, to.unmapped)
+      hopLimit = bytes[7]
       length = Self.number(bytes, 4) + 40
       guard let found = Self.upper(bytes) else { return nil }
       rest = (found.start, found.next)

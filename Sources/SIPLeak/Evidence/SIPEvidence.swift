@@ -38,6 +38,15 @@ public struct SIPEvidence: Sendable {
   }
 }
 
+extension SIPEvidence {
+  /// The TTLs or hop limits that each peer's packets arrived with, for a diagnosis.
+  public var hopLimits: [IPAddress: [UInt8]] {
+    Dictionary(
+      peers.map { ($0.address, $0.hopLimits.ranked.map(\.value)) },
+      uniquingKeysWith: { first, _ in first })
+  }
+}
+
 /// What one peer sent.
 public struct PeerEvidence: Sendable {
   /// The peer.
@@ -58,6 +67,8 @@ public struct PeerEvidence: Sendable {
   public var encrypted = 0
   /// Requests whose Request-URI names another port than they were sent to.
   public var misdirected = 0
+  /// Packets by the TTL or hop limit they arrived with.
+  public var hopLimits = Tally<UInt8>(most: 16)
   /// Packets by method, or by status for responses.
   public var methods = Tally<String>(most: 32)
   /// Packets by where they were sent.

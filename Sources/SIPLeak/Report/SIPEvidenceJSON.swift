@@ -48,6 +48,7 @@ private struct PeerEvidenceJSON: Encodable {
   enum Key: String, CodingKey {
     case address, packets, bytes, first, last
     case sipPackets = "sip_packets"
+    case hopLimits = "hop_limits"
     case keepalives, encrypted, misdirected, methods, ports, users, agents, messages
     case otherMessages = "other_messages"
     case fingerprints, injections
@@ -62,6 +63,16 @@ private struct PeerEvidenceJSON: Encodable {
     var transport: String
     var port: UInt16?
     var packets: Int
+  }
+
+  struct HopLimitCount: Encodable {
+    var hopLimit: UInt8
+    var packets: Int
+
+    enum CodingKeys: String, CodingKey {
+      case hopLimit = "hop_limit"
+      case packets
+    }
   }
 
   struct Mark: Encodable {
@@ -95,6 +106,9 @@ private struct PeerEvidenceJSON: Encodable {
     try object.encode(peer.keepalives, forKey: .keepalives)
     try object.encode(peer.encrypted, forKey: .encrypted)
     try object.encode(peer.misdirected, forKey: .misdirected)
+    try object.encode(
+      peer.hopLimits.ranked.map { HopLimitCount(hopLimit: $0.value, packets: $0.count) },
+      forKey: .hopLimits)
     try object.encode(counts(peer.methods), forKey: .methods)
     try object.encode(
       peer.ports.ranked.map {
