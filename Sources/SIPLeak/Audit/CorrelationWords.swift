@@ -62,7 +62,12 @@ extension Correlation {
     if others > 0 { line += "; \(Quantity.grouped(others)) in other flows to SIP" }
     let known = packets &+ others
     if growth > known, entry.countedFindings == entry.findings {
-      line += "; \(Quantity.grouped(growth - known)) are other traffic it lets in"
+      let rest = Quantity.grouped(growth - known)
+      // What came between the reading of the flows and that of the rules looks like a rest, too.
+      line +=
+        growth - known > known / 10 + 10
+        ? "; \(rest) are other traffic it lets in"
+        : "; the other \(rest) came between the two readings, or are other traffic"
     }
     return [line]
   }
