@@ -37,7 +37,7 @@ public struct DiagnosisText {
   /// The whole text, ending in a newline.
   public func text() -> String {
     var sections = [[header]]
-    sections += audit.findings.map(finding)
+    sections += findings
     if let peer = diagnosis?.peer {
       sections.append(
         PeerText(style: style, isExact: isExact).section(
@@ -79,7 +79,10 @@ public struct DiagnosisText {
     let tools =
       backends.isEmpty
       ? "no iptables rules" : "iptables " + backends.map(\.rawValue).joined(separator: "+")
-    let flows = observation.host.flowCount.map { "\(Quantity.grouped($0)) flows, " } ?? ""
+    let flows =
+      observation.host.flowCount.map {
+        "\(Quantity.grouped($0)) flow\($0 == 1 ? "" : "s"), "
+      } ?? ""
     return [
       style.bold(
         EscapedText.terminal(
@@ -99,11 +102,54 @@ public struct DiagnosisText {
     return style.green("Clean") + "  every flow to SIP is one that today's rules admit or refuse."
   }
 
+  /// Findings told in full, of those that say the same: the first screen is for what to do, too.
+  private static let mostAlike = 2
+  /// Further ones, a line each.
+  private static let mostTitles = 8
+
+  /// The findings; of many that say the same only the first in full, then a line each, then a count.
+  private var findings: [[String]] {
+    struct Kind: Hashable {
+      var level: Level
+      var cause: Cause
+      var why: String
+      var rules: [RuleReference?]
+    }
+    var order: [Kind] = []
+    var byKind: [Kind: [Finding]] = [:]
+    for finding in audit.findings {
+      let kind = Kind(
+        level: finding.level, cause: finding.cause, why: finding.why,
+        rules: [finding.asNew.rule, finding.asHeld.rule])
+      if byKind[kind] == nil { order.append(kind) }
+      byKind[kind, default: []].append(finding)
+    }
+    return order.flatMap { kind -> [[String]] in
+      let alike = byKind[kind] ?? []
+      // One more would take as much room as to say that it was left out.
+      guard alike.count > Self.mostAlike + 1 else { return alike.map(finding) }
+      let more = alike.dropFirst(Self.mostAlike)
+      var lines = more.prefix(Self.mostTitles).map { "\(tag($0))  \(title($0))" }
+      let left = more.count - lines.count
+      lines.append(
+        left == 0
+          ? "      The same is so of these \(more.count)."
+          : "      The same is so of these and of \(Quantity.grouped(left)) more: sipleak audit"
+            + observation.endpoints.options + escaped(observation.host.option))
+      return alike.prefix(Self.mostAlike).map(finding) + [lines]
+    }
+  }
+
+  private func tag(_ finding: Finding) -> String {
+    finding.level == .leak ? style.red("LEAK") : style.yellow("LOOK")
+  }
+
   private func finding(_ finding: Finding) -> [String] {
-    let tag = finding.level == .leak ? style.red("LEAK") : style.yellow("LOOK")
-    var lines = [tag + "  " + title(finding)]
+    var lines = [tag(finding) + "  " + title(finding)]
     lines += style.wrapped("\(finding.cause.rawValue): \(escaped(finding.why)).", indent: 6)
-    let width = [finding.asNew, finding.asHeld].compactMap { $0.rule?.place.count }.max() ?? 0
+    let width =
+      [finding.asNew, finding.asHeld].compactMap { $0.rule.map { place($0).count } }
+      .max() ?? 0
     lines.append(verdict("as NEW ", finding.asNew, width: width))
     if finding.flow != nil { lines.append(verdict("as held", finding.asHeld, width: width)) }
     if finding.expectation != nil { lines.append(verdict("RELATED", finding.asHeld, width: width)) }
@@ -138,7 +184,7 @@ public struct DiagnosisText {
   private func verdict(_ name: String, _ judged: JudgedVerdict, width: Int) -> String {
     let word = judged.isCertain ? judged.verdict.rawValue.uppercased() : "UNKNOWN"
     guard let rule = judged.rule else { return "      \(name)  \(word)" }
-    var line = "      \(name)  \(word.padded(6))  \(escaped(rule.place).padded(width))"
+    var line = "      \(name)  \(word.padded(6))  \(escaped(place(rule)).padded(width))"
     let label = rule.comment.map { "\"\($0)\"" } ?? rule.text
     let counters = rule.counters.map { "   " + count($0.packets) } ?? ""
     let room = max(20, style.width - line.count - counters.count - 2)
@@ -147,6 +193,13 @@ public struct DiagnosisText {
     if shown.count > room { shown = shown.prefix(room - 1) + "…" }
     line += "  \(shown)\(counters)"
     return line
+  }
+
+  /// The rule's place, with its backend where both hold rules: each numbers its own.
+  private func place(_ rule: RuleReference) -> String {
+    let used = Set(
+      observation.sample.firewall.snapshot.rulesets.filter { !$0.isWithoutRules }.map(\.backend))
+    return used.count > 1 ? "\(rule.backend.rawValue) \(rule.place)" : rule.place
   }
 
   private func moved(_ increments: Increments) -> String {
@@ -215,7 +268,12 @@ public struct DiagnosisText {
   }
 
   private var settings: [String] {
-    let paragraphs = SettingsText.paragraphs(audit.settings, isVerbose: isVerbose)
+    // What an explanation has said with its evidence is not said again.
+    let said = Set(
+      (diagnosis?[.spoofedSource].flatMap { $0.verdict == .cannotTell ? $0.evidence : nil } ?? [])
+        .compactMap(\.setting?.name))
+    let paragraphs = SettingsText.paragraphs(
+      audit.settings.filter { !said.contains($0.name) }, isVerbose: isVerbose)
     guard !paragraphs.isEmpty else { return [] }
     var lines: [String] = []
     for paragraph in paragraphs {
