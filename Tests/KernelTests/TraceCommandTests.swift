@@ -57,6 +57,35 @@ extension Kernel {
       }
     }
 
+    @Test("In another namespace it plans, proves and cleans there, and says how to go on")
+    func otherNamespace() async throws {
+      try await TracedLab.with { traced in
+        let other = traced.lab.other
+        let rules = try await traced.save()
+        let peer = "\(traced.attacker.local)"
+        traced.attacker.keepSending(every: .milliseconds(5), to: traced.server.local)
+        let plan = try await sipleak(other, "trace", peer, "--netns", "pbx")
+        #expect(plan.status == 0, "\(plan)")
+        #expect(plan.output.contains("sipleak trace \(peer) --netns pbx --apply"), "\(plan)")
+        let proof = try await sipleak(
+          other, "trace", peer, "--netns", "pbx", "--apply", "--for", "1s")
+        #expect(proof.status == 0, "\(proof)")
+        #expect(proof.output.contains("PROVEN ACCEPT at filter INPUT 3"), "\(proof)")
+        traced.attacker.stopSending()
+        #expect(try await traced.save() == rules)
+        // Its leftovers are found there, and not here.
+        try await traced.lab.pbx.run([
+          "iptables", "-I", "INPUT", "1", "-p", "udp", "-m", "comment", "--comment",
+          "sipleak:trace 1a 1.1",
+        ])
+        let here = try await sipleak(other, "trace", "--clean")
+        #expect(here.output == "No rule of a trace stands.\n", "\(here)")
+        let there = try await sipleak(other, "trace", "--clean", "--netns", "pbx")
+        #expect(there.output == "Removed 1 rules of an interrupted trace.\n", "\(there)")
+        #expect(try await traced.save() == rules)
+      }
+    }
+
     @Test(
       "Killed, it leaves rules without a target, which no answer heeds and the next trace removes",
       arguments: [

@@ -309,6 +309,20 @@ import Testing
     #expect(TraceText.text(trace, style: TextStyle()).contains("DISAGREES"))
   }
 
+  @Test("A packet that has the number of an earlier one is another packet")
+  func kernelNumberAgain() throws {
+    let one = """
+       TRACE: 2 4d960a5e raw:PREROUTING:rule:0x2:CONTINUE  -4 -t raw -A PREROUTING -p udp -m comment --comment "sipleak:trace 1a kernel" -j TRACE
+       TRACE: 2 4d960a5e filter:INPUT:rule:0x3:ACCEPT  -4 -t filter -A INPUT -m state --state RELATED,ESTABLISHED -m comment --comment "002 accept related established" -j ACCEPT
+
+      """
+    let plan = try plan("203.0.113.66")
+    let trace = KernelTrace(
+      KernelTraceEvent.read(Array((one + one).utf8)), of: plan.subjects[0], in: plan.snapshot,
+      seconds: 1, notes: [])
+    #expect(trace.packets.map { $0.path.map(\.index) } == [[2], [2]])
+  }
+
   @Test("What the kernel is asked to trace is one peer, bounded, and says that it made the table")
   func kernelRule() throws {
     let transaction = try KernelTraceRun(seconds: 1, packets: 7).transaction(

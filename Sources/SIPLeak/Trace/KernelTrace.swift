@@ -51,15 +51,29 @@ public struct KernelTrace: Sendable {
     let ruleset = snapshot.rulesets.first {
       $0.backend == .nft && $0.family == subject.packet.family
     }
-    var order: [String] = []
-    var byPacket: [String: [KernelTraceEvent]] = [:]
+    packets = Self.apart(events).map { id, events in
+      Self.packet(id, events, subject: subject, ruleset: ruleset)
+    }
+  }
+
+  /// The events of each packet.
+  ///
+  /// The kernel makes the number of a packet from where it lies in memory, so a later packet may
+  /// have it again: our TRACE rule, which each of them meets first, tells them apart.
+  private static func apart(
+    _ events: [KernelTraceEvent]
+  ) -> [(id: String, events: [KernelTraceEvent])] {
+    var result: [(id: String, events: [KernelTraceEvent])] = []
+    var places: [String: Int] = [:]
     for event in events {
-      if byPacket[event.packet] == nil { order.append(event.packet) }
-      byPacket[event.packet, default: []].append(event)
+      if let place = places[event.packet], !event.isOurs {
+        result[place].events.append(event)
+      } else {
+        places[event.packet] = result.count
+        result.append((event.packet, [event]))
+      }
     }
-    packets = order.map { id in
-      Self.packet(id, byPacket[id] ?? [], subject: subject, ruleset: ruleset)
-    }
+    return result
   }
 
   private static func packet(
@@ -112,11 +126,19 @@ public struct KernelTrace: Sendable {
         backend: .nft, table: event.table, chain: event.chain, index: 0,
         text: "policy \(event.verdict)", counters: chain?.counters)
     case .rule(let text):
-      if text.contains("\(TraceMarker.label) ") { return nil }
+      if event.isOurs { return nil }
       let index = chain?.rules.firstIndex { $0.text == text }.map { $0 + 1 } ?? -1
       return RuleReference(
         backend: .nft, table: event.table, chain: event.chain, index: index, text: text,
         counters: index > 0 ? chain?.rules[index - 1].counters : nil)
     }
+  }
+}
+
+extension KernelTraceEvent {
+  /// Whether it is about the TRACE rule that we put in.
+  fileprivate var isOurs: Bool {
+    guard case .rule(let text) = place else { return false }
+    return text.contains("\(TraceMarker.label) ")
   }
 }
