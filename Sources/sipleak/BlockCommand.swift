@@ -104,7 +104,7 @@ struct BlockCommand: AsyncParsableCommand {
       }
       let observation = try await source.observation(sip, access: access)
       if verbose { Console.note(ReadingText.lines(observation)) }
-      let policy = trust.policy
+      let policy = try await trust.policy(state.folder)
       let audit = Audit(observation, policy: policy)
       let history = state.open(for: source.namespace)
       var notes = HistoryNotes()
@@ -125,7 +125,7 @@ struct BlockCommand: AsyncParsableCommand {
       let isRefused =
         !plan.obstacles.isEmpty
         || plan.isEmpty && (!addresses.isEmpty || plan.omissions.contains { !$0.isOnRequest })
-      if apply, !audit.isComplete {
+      if apply, !observation.problems.isEmpty {
         throw SIPLeakError(
           .unchanged, "nothing is blocked on a partial reading",
           advice: "See above what could not be read; nothing was changed.")
@@ -146,8 +146,7 @@ struct BlockCommand: AsyncParsableCommand {
     if let seconds { words += ["--for", "\(Int(seconds))s"] }
     words += limiting.words
     words += state.words
-    words += trust.trusted.flatMap { ["--trust", $0.description] }
-    words += trust.protected.flatMap { ["--protect", $0.description] }
+    words += trust.words
     if let interval = source.interval { words += ["--sample", "\(interval)s"] }
     return words.joined(separator: " ") + sip.endpoints.options + source.namespace.option
   }

@@ -77,7 +77,8 @@ struct WatchCommand: AsyncParsableCommand {
       let signals = Self.stopping(stop)
       // Not cancelled: a signal on its way would then end the program before its summary.
       defer { withExtendedLifetime(signals) {} }
-      var watch = Watch(sip.endpoints, policy: trust.policy, interval: interval, length: length)
+      let policy = try await trust.policy(StateOptions.usualFolder)
+      var watch = Watch(sip.endpoints, policy: policy, interval: interval, length: length)
       if let receiveBuffer {
         watch.buffering = FlowEvents.Buffering(
           receiveBuffer: receiveBuffer, largestReceiveBuffer: 0)

@@ -25,6 +25,7 @@ extension BlockPlan {
     obstacles = []
 
     choose(audit: audit, observation: observation, policy: policy)
+    keepWhileAllAreKnown(ProtectedSet(observation, policy: policy))
     keepWithinLimits(observation.sample.firewall.snapshot)
     if let stability = Stability(observation, policy: policy) { keepStable(stability) }
     let snapshot = observation.sample.firewall.snapshot
@@ -105,6 +106,17 @@ extension BlockPlan {
       return [place == .raw ? finding.wire.port : finding.delivered.port]
     }
     return [finding.wire.port, finding.delivered.port]
+  }
+
+  /// Where somebody who is never to be blocked may be missing, only a person says who is not he.
+  private mutating func keepWhileAllAreKnown(_ protected: ProtectedSet) {
+    guard !entries.isEmpty else { return }
+    let named = Set(request.named)
+    let objections = protected.objections(
+      areNamed: entries.allSatisfy { named.contains($0.address) })
+    guard !objections.isEmpty else { return }
+    obstacles += objections
+    entries = []
   }
 
   /// More than the limits allow is none at all: something else is wrong then.
