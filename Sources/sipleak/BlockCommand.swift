@@ -116,7 +116,8 @@ struct BlockCommand: AsyncParsableCommand {
       }
       let request = BlockRequest(
         named: addresses, place: place, seconds: UInt32(seconds ?? Self.usualSeconds),
-        limits: limiting.limits(notes, doubles: seconds == nil), backend: limiting.backend)
+        limits: limiting.limits(notes, doubles: seconds == nil), backend: limiting.backend,
+        prefix6: limiting.prefix6)
       let plan = BlockPlan(request, audit: audit, observation: observation, policy: policy)
       for problem in audit.problems {
         Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
@@ -230,7 +231,7 @@ struct BlockCommand: AsyncParsableCommand {
     let style = Console.style
     let now = observation.sample.time
     let until = Dictionary(
-      plan.entries.map { ("\($0.address) from \($0.transport)/\($0.port)", $0.seconds) },
+      plan.entries.map { ("\($0.prefix) from \($0.transport)/\($0.port)", $0.seconds) },
       uniquingKeysWith: { first, _ in first })
     return try await Enforcement(access: access, verifyAfter: verifyAfter).apply(
       plan, before: observation, policy: policy

@@ -132,6 +132,7 @@ extension Kernel {
         ["block", "--trunk", "sip.example:0"], ["protect", "carrier"],
         ["audit", "--trust-command", "cat list | sort"], ["audit", "--inside", "a/b"],
         ["block", "--for", "99999d"], ["block", "--at-most", "-1"], ["block", "192.0.2.0/24"],
+        ["block", "--prefix6", "31"], ["block", "--prefix6", "128"],
       ])
     func badInput(words: [String]) async throws {
       try await Lab.with { lab in

@@ -126,5 +126,34 @@ extension Kernel {
         #expect(try await pbx.run(["ipset", "save"]).output.isEmpty)
       }
     }
+
+    @Test("An IPv6 prefix is blocked whole where nobody else is in it, and else the address alone")
+    func prefix() async throws {
+      try await LeakyLab.with(.ipv6) { leaky in
+        let pbx = leaky.lab.pbx
+        // Another address of the attacker's, which the rules reject with a word.
+        _ = try await leaky.lab.attacker.run([
+          "ip", "-6", "address", "add", "2001:db8:a::67/64", "dev", "eth0", "nodad",
+        ])
+        let neighbour = try SIPClient.open(
+          on: leaky.lab.attacker, address: IPAddress("2001:db8:a::67") ?? IPAddress(ipv4: 0))
+        #expect(try await neighbour.request(to: leaky.server.local) != .silence)
+        // 2001:db8:a::1 is this host's own.
+        var result = try await sipleak(pbx, "block", "--prefix6", "64")
+        #expect(result.output.contains("sipleak6 2001:db8:a::66,udp:5060"), "\(result)")
+        #expect(result.output.contains("2001:db8:a::1: this host's own address"), "\(result)")
+        result = try await sipleak(
+          pbx, "block", "--prefix6", "124", "--apply", "--verify-after", "100ms")
+        #expect(result.status == 0 && result.output.contains("2001:db8:a::60/124"), "\(result)")
+        let members = try await pbx.run(["ipset", "save"]).output
+        #expect(members.contains("2001:db8:a::60/124,udp:5060"), "\(members)")
+        #expect(try await leaky.attacker.request(to: leaky.server.local) == .silence)
+        #expect(try await neighbour.request(to: leaky.server.local) == .silence)
+        #expect(try await leaky.carrier.request(to: leaky.server.local).isAnswered)
+        result = try await sipleak(pbx, "unblock", "2001:db8:a::67")
+        #expect(result.status == 0, "\(result)")
+        #expect(!(try await pbx.run(["ipset", "save"]).output.contains("2001:db8:a::60/124")))
+      }
+    }
   }
 }

@@ -85,8 +85,7 @@ public struct RemovalPlan: Sendable {
       let set = ownSet(address.family, snapshot)
       let found =
         set?.entries.filter {
-          $0.element.split(separator: ",").first.flatMap { IPPrefix(String($0)) }
-            == IPPrefix(address)
+          OwnObjects.parse($0.element)?.prefix.contains(address) ?? false
         } ?? []
       guard let set, !found.isEmpty else {
         absent.append(address)
@@ -108,7 +107,7 @@ public struct RemovalPlan: Sendable {
           lines += chain.rules.filter {
             OwnObjects.isJump($0) || TraceMarker.isMarker($0) || ListenRules.owns($0)
           }
-            .map(\.deletion)
+          .map(\.deletion)
         }
         for name in names {
           guard let chain = table.chain(name), chain.policy == nil else { continue }
