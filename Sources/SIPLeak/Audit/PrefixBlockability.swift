@@ -22,6 +22,7 @@ struct PrefixBlockability {
   ///   - prefix: The prefix.
   ///   - chosen: Peers that are to be blocked anyway.
   ///   - welcome: Sources that were welcome a short while ago.
+  /// - Returns: The reason.
   mutating func objection(
     to prefix: IPPrefix, besides chosen: Set<IPAddress>, welcome: Set<IPAddress>
   ) -> String? {
