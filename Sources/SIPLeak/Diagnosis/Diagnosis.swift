@@ -85,10 +85,10 @@ extension Audit {
   public func about(_ peer: IPAddress) -> Audit {
     var copy = self
     copy.findings = findings.filter { finding in
-      finding.peer.map { $0.prefix.contains(peer) } ?? (finding.family == peer.family)
+      finding.peer.map { $0.address == peer } ?? (finding.family == peer.family)
     }
     copy.blocks = blocks.filter { block in
-      OwnObjects.parse(block.element).map { $0.address == peer } ?? true
+      OwnObjects.parse(block.element).map { $0.prefix.contains(peer) } ?? true
     }
     return copy
   }

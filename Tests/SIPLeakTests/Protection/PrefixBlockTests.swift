@@ -59,8 +59,8 @@ import Testing
   @Test("Where somebody else may be in the prefix the address alone is blocked, and it is said why")
   func refused() throws {
     let alone = ["2001:db8:a::66,udp:5060"]
-    // The carrier's network is within it.
-    var result = try plan(host(), 32)
+    // The carrier's network is within 2001:db8:8::/45.
+    var result = try plan(host(), 45)
     #expect(result.entries.map(\.element) == alone)
     #expect(result.omissions.first?.why.contains("admit") == true)
     let office = AuditPolicy(protected: PrefixSet([IPPrefix(address("2001:db8:a::7"))]))
