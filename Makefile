@@ -10,7 +10,7 @@ DESTDIR ?=
 # What the programs and the tests need on Debian. Swift itself comes from swift.org.
 PACKAGES = iptables ipset nftables conntrack iproute2 util-linux mount procps \
   libmnl-dev libnetfilter-conntrack-dev libsqlite3-dev pkg-config ca-certificates git \
-  sipvicious sip-tester tshark
+  sipvicious sip-tester tshark dnsmasq-base
 
 .PHONY: all setup build demo test bench bench-events lint fuzz kernel-fuzz man release install clean
 

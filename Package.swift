@@ -57,7 +57,7 @@ let package = Package(
       name: "SIPLeak",
       dependencies: [
         "Addressing", "Netlink", "Conntrack", "HostNetwork", "Firewall", "SIP", systemPackage,
-        sqlite,
+        subprocess, sqlite,
       ], swiftSettings: house),
     .executableTarget(
       name: "sipleak", dependencies: ["SIPLeak", "Conntrack", "Lab", argumentParser],

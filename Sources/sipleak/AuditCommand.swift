@@ -31,9 +31,10 @@ struct AuditCommand: AsyncParsableCommand {
 
   func run() async throws {
     try await Console.reading(isVerbose: verbose) {
+      let policy = try await trust.policy(state.folder)
       let observation = try await source.observation(sip, ticket: ticket.files)
       if verbose { Console.note(ReadingText.lines(observation)) }
-      var audit = Audit(observation, policy: trust.policy)
+      var audit = Audit(observation, policy: policy)
       let isLive = source.folder == nil && ticket.flows == nil
       if isLive, let history = state.open(for: source.namespace) {
         let now = observation.sample.time

@@ -104,7 +104,7 @@ struct BlockCommand: AsyncParsableCommand {
       }
       let observation = try await source.observation(sip, access: access)
       if verbose { Console.note(ReadingText.lines(observation)) }
-      let policy = trust.policy
+      let policy = try await trust.policy(state.folder)
       let audit = Audit(observation, policy: policy)
       let history = state.open(for: source.namespace)
       var notes = HistoryNotes()
@@ -116,7 +116,8 @@ struct BlockCommand: AsyncParsableCommand {
       }
       let request = BlockRequest(
         named: addresses, place: place, seconds: UInt32(seconds ?? Self.usualSeconds),
-        limits: limiting.limits(notes, doubles: seconds == nil), backend: limiting.backend)
+        limits: limiting.limits(notes, doubles: seconds == nil), backend: limiting.backend,
+        prefix6: limiting.prefix6)
       let plan = BlockPlan(request, audit: audit, observation: observation, policy: policy)
       for problem in audit.problems {
         Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
@@ -125,7 +126,7 @@ struct BlockCommand: AsyncParsableCommand {
       let isRefused =
         !plan.obstacles.isEmpty
         || plan.isEmpty && (!addresses.isEmpty || plan.omissions.contains { !$0.isOnRequest })
-      if apply, !audit.isComplete {
+      if apply, !observation.problems.isEmpty {
         throw SIPLeakError(
           .unchanged, "nothing is blocked on a partial reading",
           advice: "See above what could not be read; nothing was changed.")
@@ -146,8 +147,7 @@ struct BlockCommand: AsyncParsableCommand {
     if let seconds { words += ["--for", "\(Int(seconds))s"] }
     words += limiting.words
     words += state.words
-    words += trust.trusted.flatMap { ["--trust", $0.description] }
-    words += trust.protected.flatMap { ["--protect", $0.description] }
+    words += trust.words
     if let interval = source.interval { words += ["--sample", "\(interval)s"] }
     return words.joined(separator: " ") + sip.endpoints.options + source.namespace.option
   }
@@ -231,7 +231,7 @@ struct BlockCommand: AsyncParsableCommand {
     let style = Console.style
     let now = observation.sample.time
     let until = Dictionary(
-      plan.entries.map { ("\($0.address) from \($0.transport)/\($0.port)", $0.seconds) },
+      plan.entries.map { ("\($0.prefix) from \($0.transport)/\($0.port)", $0.seconds) },
       uniquingKeysWith: { first, _ in first })
     return try await Enforcement(access: access, verifyAfter: verifyAfter).apply(
       plan, before: observation, policy: policy

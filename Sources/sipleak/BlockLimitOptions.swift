@@ -42,6 +42,15 @@ struct BlockLimitOptions: ParsableArguments {
       """))
   var unattended = false
 
+  @Option(
+    name: .customLong("prefix6"),
+    help: ArgumentHelp(
+      """
+      Block so many leading bits of an IPv6 peer's address, such as 64, where the rules admit nobody \
+      and nobody protected is known in that prefix; else the address alone.
+      """, valueName: "length"), transform: Self.length)
+  var prefix6: Int?
+
   /// Most new sources a run that nobody watches blocks.
   private static let unattendedPerRun = 20
 
@@ -60,8 +69,20 @@ struct BlockLimitOptions: ParsableArguments {
     if grade != .latent { words += ["--grade", grade.rawValue] }
     words += causes.flatMap { ["--cause", $0.rawValue] }
     if let backend { words += ["--backend", backend.rawValue] }
+    if let prefix6 { words += ["--prefix6", "\(prefix6)"] }
     if unattended { words.append("--unattended") }
     return words
+  }
+
+  private static func length(_ text: String) throws -> Int {
+    guard let length = Int(text), (32...127).contains(length), text.utf8.count <= 3,
+      text.utf8.allSatisfy({ (48...57).contains($0) })
+    else {
+      throw ValidationError(
+        "\"\(EscapedText.terminal(text))\" is no prefix length; a number from 32 to 127 is, such as 64."
+      )
+    }
+    return length
   }
 
   private static func count(_ text: String) throws -> Int {

@@ -41,29 +41,6 @@ struct EndpointOptions: ParsableArguments {
   var isGiven: Bool { !udpPorts.isEmpty || !tcpPorts.isEmpty || !addresses.isEmpty }
 }
 
-/// Whom the operator trusts.
-struct TrustOptions: ParsableArguments {
-  @Option(
-    name: .customLong("trust"), parsing: .singleValue,
-    help: ArgumentHelp(
-      """
-      An address or prefix that belongs: no finding, never blocked; everybody else the rules \
-      admit becomes one. May be repeated.
-      """, valueName: "prefix"), transform: Parse.prefix)
-  var trusted: [IPPrefix] = []
-
-  @Option(
-    name: .customLong("protect"), parsing: .singleValue,
-    help: ArgumentHelp(
-      "An address or prefix that is never blocked; may be repeated.", valueName: "prefix"),
-    transform: Parse.prefix)
-  var protected: [IPPrefix] = []
-
-  var policy: AuditPolicy {
-    AuditPolicy(trusted: PrefixSet(trusted), protected: PrefixSet(protected))
-  }
-}
-
 /// Which network namespace is meant.
 struct NamespaceOptions: ParsableArguments {
   @Option(

@@ -94,17 +94,18 @@ struct DiagnoseCommand: AsyncParsableCommand {
 
   func run() async throws {
     try await Console.reading(isVerbose: verbose) {
+      let policy = try await trust.policy(StateOptions.usualFolder)
       var observation = try await source.observation(sip, ticket: ticket.files)
       if verbose { Console.note(ReadingText.lines(observation)) }
       // The scripts of this host say nothing of another.
       if source.folder == nil, ticket.flows == nil, source.namespace.name == nil {
         observation.reloadScripts = FlushingLine.search()
       }
-      let whole = Audit(observation, policy: trust.policy)
+      let whole = Audit(observation, policy: policy)
       let audit = peer.map(whole.about) ?? whole
       let (evidence, isMissing) = await hear(audit)
       let diagnosis = Diagnosis(
-        whole, of: observation, policy: trust.policy, peer: peer, keepalive: keepalive,
+        whole, of: observation, policy: policy, peer: peer, keepalive: keepalive,
         hopLimits: evidence?.hopLimits ?? [:])
       if listening == nil, observation.sample.firewall.snapshot.listenRulesLeft > 0 {
         Console.note(

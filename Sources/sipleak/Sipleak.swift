@@ -18,7 +18,8 @@ struct Sipleak: AsyncParsableCommand {
     version: "0.1.0",
     subcommands: [
       DiagnoseCommand.self, AuditCommand.self, WatchCommand.self, BlockCommand.self,
-      ConfirmCommand.self, UnblockCommand.self, PurgeCommand.self, PersistCommand.self,
+      ConfirmCommand.self, UnblockCommand.self, PurgeCommand.self, ProtectCommand.self,
+      PersistCommand.self,
       HistoryCommand.self, ExplainCommand.self, TraceCommand.self, ObserveCommand.self,
       DemoCommand.self, RevertCommand.self,
     ])

@@ -30,7 +30,11 @@ struct StateOptions: ParsableArguments {
   var folder: FilePath? {
     if isOff { return nil }
     if let state { return FilePath(state) }
-    // Only where it was set up: looking at a host must not leave files on it.
+    return Self.usualFolder
+  }
+
+  /// The usual folder, where it was set up: looking at a host must not leave files on it.
+  static var usualFolder: FilePath? {
     guard let status = try? History.usualFolder.stat(), status.type == .directory else {
       return nil
     }

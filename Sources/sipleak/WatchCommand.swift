@@ -73,11 +73,13 @@ struct WatchCommand: AsyncParsableCommand {
 
   func run() async throws {
     try await Console.reading(isVerbose: verbose) {
+      // Before signals are held: Ctrl-C ends a look-up that takes its time.
+      let policy = try await trust.policy(StateOptions.usualFolder)
       let stop = Watch.Stop()
       let signals = Self.stopping(stop)
       // Not cancelled: a signal on its way would then end the program before its summary.
       defer { withExtendedLifetime(signals) {} }
-      var watch = Watch(sip.endpoints, policy: trust.policy, interval: interval, length: length)
+      var watch = Watch(sip.endpoints, policy: policy, interval: interval, length: length)
       if let receiveBuffer {
         watch.buffering = FlowEvents.Buffering(
           receiveBuffer: receiveBuffer, largestReceiveBuffer: 0)

@@ -127,6 +127,12 @@ extension Kernel {
         ["unblock"], ["block", "--for", "-1s"], ["frobnicate"],
         ["block", "--apply", "--from", "x"], ["audit", "--trust", "203.0.113.66/24"],
         ["audit", "--trust", "::ffff:203.0.113.66/120"], ["audit", "--protect", "::ffff:0:0/90"],
+        ["audit", "--trust", "0.0.0.0/0"], ["block", "--protect", "64.0.0.0/7"],
+        ["block", "--protect", "2001::/31"], ["block", "--trunk", "192.0.2.300"],
+        ["block", "--trunk", "sip.example:0"], ["protect", "carrier"],
+        ["audit", "--trust-command", "cat list | sort"], ["audit", "--inside", "a/b"],
+        ["block", "--for", "99999d"], ["block", "--at-most", "-1"], ["block", "192.0.2.0/24"],
+        ["block", "--prefix6", "31"], ["block", "--prefix6", "128"],
       ])
     func badInput(words: [String]) async throws {
       try await Lab.with { lab in
@@ -181,7 +187,7 @@ extension Kernel {
         var result = try await shell("\(question) > /dev/full")
         #expect(result.status == 3, "\(result)")
         #expect(result.errors.contains("No space left on device"), "\(result)")
-        result = try await shell("audit --trust 0.0.0.0/0 > /dev/full")
+        result = try await shell("audit --yes-really --trust 0.0.0.0/0 > /dev/full")
         #expect(result.status == 3, "\(result)")
         // A leak stays a leak.
         result = try await shell("audit > /dev/full")

@@ -82,8 +82,9 @@ public struct Audit: Sendable {
     stateRules = judge.stateRules
     correlation = Correlation(self.findings, judge: judge)
     admitted = judge.admitted
-    problems = observation.problems
-    isComplete = observation.problems.isEmpty
+    // Who is not known to belong may be a finding for that alone.
+    problems = observation.problems + ProtectedSet(observation, policy: policy).gaps.map(\.text)
+    isComplete = problems.isEmpty
     settings = SettingsJudgement.all(of: observation)
     blindSpots =
       BlindSpot.all(of: observation, snapshot: snapshot) + BlindSpot.traceMarkers(markers)

@@ -8,7 +8,7 @@ import HostNetwork
 /// interface it may come by: a trunk admitted from port 5060 and rebound to 40000 keeps its trunk.
 struct Blockability {
   private let observation: Observation
-  private let policy: AuditPolicy
+  private let protected: ProtectedSet
   private var evaluation: RepeatedEvaluation
   private let ownAddresses: Set<IPAddress>
   private let interfaces: [String]
@@ -22,7 +22,7 @@ struct Blockability {
 
   init(_ observation: Observation, policy: AuditPolicy) {
     self.observation = observation
-    self.policy = policy
+    protected = ProtectedSet(observation, policy: policy)
     // Judged by the rules underneath, whatever timed sets hold: our own block must not make a trunk
     // look refused, nor an entry that ran out a phone.
     evaluation = RepeatedEvaluation(
@@ -47,17 +47,7 @@ struct Blockability {
   }
 
   /// Why an address is protected whatever the rules say, or `nil`.
-  func protection(of peer: IPAddress) -> String? {
-    let plain = peer.unmapped
-    if plain.isLoopback { return "loopback address" }
-    if plain.isUnspecified || plain.isMulticastOrBroadcast { return "not a single host's address" }
-    if ownAddresses.contains(plain) { return "this host's own address" }
-    if observation.network.gateways.contains(plain) { return "a gateway of this host" }
-    if observation.network.resolvers.contains(plain) { return "a name server of this host" }
-    if policy.trusted.contains(plain) { return "trusted" }
-    if policy.protected.contains(plain) { return "protected" }
-    return nil
-  }
+  func protection(of peer: IPAddress) -> String? { protected.reason(for: peer)?.sentence }
 
   /// Why the rules would let the address in somewhere, or `nil` when they refuse it everywhere.
   private mutating func admission(of peer: IPAddress, wire: Endpoint) -> String? {

@@ -53,7 +53,9 @@ extension FirewallSnapshot {
       var kept = set
       kept.entries.removeAll { entry in
         guard let addresses else { return true }
-        return OwnObjects.parse(entry.element).map { addresses.contains($0.address) } ?? false
+        return OwnObjects.parse(entry.element).map { block in
+          addresses.contains { block.prefix.contains($0) }
+        } ?? false
       }
       return kept
     }
@@ -63,7 +65,7 @@ extension FirewallSnapshot {
   /// Whether a set of ours names an address.
   fileprivate func blocks(_ address: IPAddress) -> Bool {
     ownSet(address.family)?.entries.contains {
-      OwnObjects.parse($0.element)?.address == address
+      OwnObjects.parse($0.element)?.prefix.contains(address) ?? false
     } ?? false
   }
 }

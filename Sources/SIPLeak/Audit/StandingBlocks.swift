@@ -43,6 +43,7 @@ extension StandingBlock {
         continue
       }
       var blockability = Blockability(observation, policy: policy)
+      var prefixes = PrefixBlockability(observation, policy: policy)
       let isHooked = snapshot.hasOwnHook(family)
       for entry in set.entries {
         let block = OwnObjects.parse(entry.element)
@@ -52,6 +53,7 @@ extension StandingBlock {
         if let block, let local = observation.localAddress(family),
           let why = blockability.answer(
             for: block.address, wire: Endpoint(local, block.port), cause: .hostOpened)
+            ?? prefixes.standingObjection(to: block.prefix)
         {
           state = .admitted
           advice = "\(why); sipleak unblock \(block.address)\(option)"
@@ -70,14 +72,14 @@ extension OwnObjects {
   /// The address, transport and port of a set element such as `203.0.113.66,udp:5060`.
   static func parse(
     _ element: String
-  ) -> (address: IPAddress, transport: IPProtocol, port: UInt16)? {
+  ) -> (address: IPAddress, prefix: IPPrefix, transport: IPProtocol, port: UInt16)? {
     let parts = element.split(separator: ",")
     guard parts.count == 2, let prefix = IPPrefix(String(parts[0])) else { return nil }
     let ends = parts[1].split(separator: ":")
     guard ends.count == 2, let transport = IPProtocol(word: String(ends[0])),
       let port = UInt16(ends[1])
     else { return nil }
-    return (prefix.address, transport, port)
+    return (prefix.address, prefix, transport, port)
   }
 }
 

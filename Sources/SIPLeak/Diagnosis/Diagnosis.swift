@@ -127,7 +127,7 @@ extension Audit {
       finding.peer.map { $0.address == peer } ?? (finding.family == peer.family)
     }
     copy.blocks = blocks.filter { block in
-      OwnObjects.parse(block.element).map { $0.address == peer } ?? true
+      OwnObjects.parse(block.element).map { $0.prefix.contains(peer) } ?? true
     }
     return copy
   }

@@ -63,7 +63,7 @@ public struct Enforcement: Sendable {
     try await checkRules(plan, before: before)
     if plan.isRenewal { report(Step(name: "renewed", text: "the rules that ask our sets")) }
     for entry in plan.entries {
-      report(Step(name: "blocked", text: "\(entry.address) from \(entry.transport)/\(entry.port)"))
+      report(Step(name: "blocked", text: "\(entry.prefix) from \(entry.transport)/\(entry.port)"))
     }
     let deleted = deleteFlows(plan, before: before, report: report)
     let verification = try await Verification.run(

@@ -199,7 +199,7 @@ public struct Verification: Sendable {
     _ plan: BlockPlan, before: Observation, was: inout RepeatedEvaluation,
     rules: inout RepeatedEvaluation
   ) {
-    let blocked = Set(plan.entries.map(\.address))
+    let blocked = PrefixSet(plan.entries.map(\.prefix))
     let judge = FlowJudge(before, policy: AuditPolicy())
     var kept: Set<IPAddress> = []
     for flow in before.sample.flows {

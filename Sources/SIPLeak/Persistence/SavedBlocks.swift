@@ -76,7 +76,7 @@ public struct SavedBlocks: Sendable, Hashable, Codable {
     let adds = blocks.compactMap { block -> String? in
       guard let parsed = OwnObjects.parse(block.element), parsed.address.family == block.family
       else { return nil }
-      return "add -exist \(OwnObjects.setName(block.family)) \(parsed.address),"
+      return "add -exist \(OwnObjects.setName(block.family)) \(parsed.prefix),"
         + "\(parsed.transport):\(parsed.port) timeout \(min(block.timeout, 2_147_483)) "
         + "comment \"\(OwnObjects.plain(block.comment))\""
     }

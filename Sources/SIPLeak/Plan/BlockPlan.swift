@@ -21,9 +21,16 @@ public struct BlockPlan: Sendable {
     public var seconds: UInt32
     /// The inner host behind a forward, when the endpoint is no address of this host.
     public var inner: IPAddress?
+    /// How many leading bits of the address are blocked; `nil`: all, the address alone.
+    public var prefixLength: Int?
+
+    /// Everybody who is blocked.
+    public var prefix: IPPrefix {
+      prefixLength.flatMap { IPPrefix(address, length: $0) } ?? IPPrefix(address)
+    }
 
     /// The set element, such as `203.0.113.66,udp:5060`.
-    public var element: String { "\(address),\(transport):\(port)" }
+    public var element: String { "\(prefix),\(transport):\(port)" }
   }
 
   /// An address that is not blocked, with the reason.

@@ -25,8 +25,10 @@ extension BlockPlan {
     obstacles = []
 
     choose(audit: audit, observation: observation, policy: policy)
+    keepWhileAllAreKnown(ProtectedSet(observation, policy: policy))
     keepWithinLimits(observation.sample.firewall.snapshot)
     if let stability = Stability(observation, policy: policy) { keepStable(stability) }
+    widen(observation, policy)
     let snapshot = observation.sample.firewall.snapshot
     guard !entries.isEmpty else {
       if obstacles.isEmpty { rules = Placement(renewing: snapshot).rules }
@@ -105,6 +107,44 @@ extension BlockPlan {
       return [place == .raw ? finding.wire.port : finding.delivered.port]
     }
     return [finding.wire.port, finding.delivered.port]
+  }
+
+  /// Blocks the prefixes of IPv6 peers, where that is asked and nobody else is known to be there.
+  private mutating func widen(_ observation: Observation, _ policy: AuditPolicy) {
+    guard let length = request.prefix6, entries.contains(where: { $0.address.family == .ipv6 })
+    else { return }
+    var blockability = PrefixBlockability(observation, policy: policy)
+    let chosen = Set(entries.map(\.address))
+    var said: Set<IPAddress> = []
+    for index in entries.indices where entries[index].address.family == .ipv6 {
+      let address = entries[index].address
+      guard let prefix = IPPrefix(address, length: length) else { continue }
+      guard
+        let why = blockability.objection(
+          to: prefix, besides: chosen, welcome: request.limits.welcome)
+      else {
+        entries[index].prefixLength = length
+        continue
+      }
+      guard said.insert(address).inserted else { continue }
+      omissions.append(
+        Omission(
+          address: address, why: "the rest of \(prefix): \(why)",
+          isOnRequest: false))
+    }
+    var seen: Set<String> = []
+    entries = entries.filter { seen.insert($0.element).inserted }
+  }
+
+  /// Where somebody who is never to be blocked may be missing, only a person says who is not he.
+  private mutating func keepWhileAllAreKnown(_ protected: ProtectedSet) {
+    guard !entries.isEmpty else { return }
+    let named = Set(request.named)
+    let objections = protected.objections(
+      areNamed: entries.allSatisfy { named.contains($0.address) })
+    guard !objections.isEmpty else { return }
+    obstacles += objections
+    entries = []
   }
 
   /// More than the limits allow is none at all: something else is wrong then.
@@ -200,6 +240,7 @@ extension BlockPlan {
     of entries: [Entry], observation: Observation, place: BlockRequest.Place
   ) -> [FlowKey] {
     let blocked = Set(entries.map(\.element))
+    let lengths = Set(entries.compactMap(\.prefixLength))
     let own = Set(observation.network.addresses.map(\.address))
     return observation.sample.flows.compactMap { flow -> FlowKey? in
       guard
@@ -207,8 +248,15 @@ extension BlockPlan {
           flow, endpoints: observation.endpoints, isLocal: { own.contains($0) || $0.isLoopback })
       else { return nil }
       let port = place == .raw ? sides.wire.port : sides.delivered.port
-      let element = "\(sides.peer.address),\(flow.original.transport):\(port)"
-      return blocked.contains(element) ? flow.key : nil
+      let place = ",\(flow.original.transport):\(port)"
+      let peer = sides.peer.address
+      let isBlocked =
+        blocked.contains("\(peer)\(place)")
+        || peer.family == .ipv6
+          && lengths.contains { length in
+            IPPrefix(peer, length: length).map { blocked.contains("\($0)\(place)") } ?? false
+          }
+      return isBlocked ? flow.key : nil
     }
   }
 }

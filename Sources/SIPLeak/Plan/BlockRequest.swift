@@ -26,15 +26,20 @@ public struct BlockRequest: Sendable, Hashable {
   /// Which backend a block before the state rule goes into, where both hold rules.
   public var backend: Backend?
 
+  /// How many leading bits of an IPv6 peer's address are blocked, such as 64; `nil`: all of them.
+  public var prefix6: Int?
+
   /// Makes a request; one day ahead of connection tracking unless told otherwise.
   public init(
     named: [IPAddress] = [], place: Place = .raw, seconds: UInt32 = 86400,
-    limits: BlockLimits = BlockLimits(), backend: Backend? = nil
+    limits: BlockLimits = BlockLimits(), backend: Backend? = nil,
+    prefix6: Int? = nil
   ) {
     self.named = named
     self.place = place
     self.seconds = seconds
     self.limits = limits
     self.backend = backend
+    self.prefix6 = prefix6
   }
 }

@@ -85,8 +85,7 @@ public struct RemovalPlan: Sendable {
       let set = ownSet(address.family, snapshot)
       let found =
         set?.entries.filter {
-          $0.element.split(separator: ",").first.flatMap { IPPrefix(String($0)) }
-            == IPPrefix(address)
+          OwnObjects.parse($0.element)?.prefix.contains(address) ?? false
         } ?? []
       guard let set, !found.isEmpty else {
         absent.append(address)

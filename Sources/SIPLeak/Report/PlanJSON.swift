@@ -41,6 +41,7 @@ public struct PlanJSON: Encodable, Sendable {
     var grade: String?
     var seconds: UInt32
     var behind: String?
+    var prefix: String?
   }
   private struct Omitted: Encodable {
     var address: String
@@ -72,7 +73,8 @@ public struct PlanJSON: Encodable, Sendable {
         Blocked(
           address: "\($0.address)", transport: "\($0.transport)", port: $0.port,
           reason: $0.reason, grade: $0.grade?.rawValue, seconds: $0.seconds,
-          behind: $0.inner?.description)
+          behind: $0.inner?.description,
+          prefix: $0.prefixLength == nil ? nil : $0.prefix.description)
       }, forKey: .blocked)
     try object.encode(
       plan.omissions.map {

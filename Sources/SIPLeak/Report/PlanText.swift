@@ -25,7 +25,7 @@ public enum PlanText {
         notes += "; came back, so for \(Quantity.duration(Double(entry.seconds)))"
       }
       lines.append(
-        "  \(entry.address.description.padded(width))   \(entry.transport)/\(entry.port)  \(notes)")
+        "  \(entry.prefix.description.padded(width))   \(entry.transport)/\(entry.port)  \(notes)")
     }
     for omission in plan.omissions {
       let hint =
