@@ -48,6 +48,7 @@ struct TraceCommand: AsyncParsableCommand {
   @Flag(help: "Take out what an interrupted trace has left.")
   var clean = false
 
+  @OptionGroup var namespace: NamespaceOptions
   @OptionGroup var sip: EndpointOptions
 
   @Option(help: "How to print: text or json.")
@@ -81,7 +82,9 @@ struct TraceCommand: AsyncParsableCommand {
         Console.report(error, isVerbose: verbose)
         throw ExitCode(64)
       }
-      let run = TraceRun(seconds: seconds, packets: packets, marksEveryRule: everyRule)
+      let run = TraceRun(
+        access: try namespace.access(), seconds: seconds, packets: packets,
+        marksEveryRule: everyRule)
       if kernelTrace { return try await kernel(request, run) }
       guard apply else { return try await show(request, run) }
       return try await count(request, run)
@@ -95,7 +98,8 @@ struct TraceCommand: AsyncParsableCommand {
     if let packets { parts += ["--packets", "\(packets)"] }
     if everyRule { parts.append("--every-rule") }
     if kernelTrace { parts.append("--kernel-trace") }
-    return parts.joined(separator: " ") + sip.endpoints.options + " --apply"
+    return parts.joined(separator: " ") + sip.endpoints.options + namespace.option
+      + " --apply"
   }
 
   /// The shell must not take `->` for a redirection.
@@ -127,7 +131,8 @@ struct TraceCommand: AsyncParsableCommand {
   }
 
   private func kernel(_ request: TraceRequest, _ run: TraceRun) async throws -> Int32 {
-    let tracing = KernelTraceRun(seconds: seconds, packets: packets ?? 20)
+    let tracing = KernelTraceRun(
+      access: run.access, seconds: seconds, packets: packets ?? 20)
     guard apply else {
       let plan = try await run.plan(request, endpoints: sip.endpoints)
       let transaction = try tracing.transaction(plan).get()
@@ -154,7 +159,7 @@ struct TraceCommand: AsyncParsableCommand {
 
   private func takeOut() async throws -> Int32 {
     Console.holdSignals()
-    let count = try await TraceRun().clean()
+    let count = try await TraceRun(access: namespace.access()).clean()
     Console.print(
       count == 0
         ? "No rule of a trace stands.\n" : "Removed \(count) rules of an interrupted trace.\n")
