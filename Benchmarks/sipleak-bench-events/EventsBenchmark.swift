@@ -1,5 +1,6 @@
 import Addressing
 import ArgumentParser
+import Conntrack
 import Glibc
 import Lab
 
