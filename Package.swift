@@ -74,7 +74,8 @@ let package = Package(
       swiftSettings: house),
     // `make bench-events`: sipleak watch beside conntrack -E under a load of new flows.
     .executableTarget(
-      name: "sipleak-bench-events", dependencies: ["Lab", "Addressing", argumentParser],
+      name: "sipleak-bench-events",
+      dependencies: ["Lab", "Addressing", "Conntrack", argumentParser],
       path: "Benchmarks/sipleak-bench-events", swiftSettings: house),
 
     // `make bench`: what the peers take for the same answers, and the same walks in C.

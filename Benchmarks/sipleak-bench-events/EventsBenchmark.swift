@@ -1,5 +1,6 @@
 import Addressing
 import ArgumentParser
+import Conntrack
 import Glibc
 import Lab
 
@@ -116,21 +117,19 @@ struct EventsBenchmark: AsyncParsableCommand {
   private static func offer(
     _ load: Load, rate: Int, seconds: Int, lifetime: UInt32, on host: LabHost
   ) throws -> (Int, Int, Double) {
-    var loader = try FlowLoader.open(on: host, seconds: lifetime)
     let clock = ContinuousClock()
     let start = clock.now
     var number = 0
+    var missing = 0
     while number < rate * seconds {
       let elapsed = (clock.now - start) / .seconds(1)
       let due = min(rate * seconds, Int(elapsed * Double(rate)))
-      while number < due {
-        loader.add(load.entry(number))
-        number += 1
-      }
-      loader.flush()
+      let made = try host.load((number..<due).lazy.map { load.flow($0, seconds: lifetime) })
+      missing += due - number - made.created
+      number = due
       usleep(2000)
     }
-    return (number, loader.refused, (clock.now - start) / .seconds(1))
+    return (number, missing, (clock.now - start) / .seconds(1))
   }
 
   private func waiting(for condition: () -> Bool) async throws {

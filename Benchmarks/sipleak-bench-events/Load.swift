@@ -1,4 +1,5 @@
 import Addressing
+import Conntrack
 import Lab
 
 /// Which flows a run makes; one in ten thousand is a leak: a stranger's, answered.
@@ -12,14 +13,14 @@ enum Load: String, CaseIterable {
 
   static let leakEvery = 10_000
 
-  func entry(_ number: Int) -> FlowLoader.Entry {
+  func flow(_ number: Int, seconds: UInt32) -> Flow {
     let pbx = IPAddress(ipv4: 0xc000_0205)
     let sip = Endpoint(pbx, 5060)
     if number % Self.leakEvery == Self.leakEvery / 2 {
       let source = IPAddress(ipv4: 0xcb00_7142)
       let port = UInt16(10_000 + number / Self.leakEvery)
-      return FlowLoader.Entry(
-        source: Endpoint(source, port), destination: sip, isAnswered: true)
+      return Flow(
+        from: Endpoint(source, port), to: sip, isAnswered: true, seconds: seconds)
     }
     let host = UInt32(truncatingIfNeeded: number / 50_000)
     let port = UInt16(1024 + number % 50_000)
@@ -27,15 +28,15 @@ enum Load: String, CaseIterable {
     let stranger = Endpoint(IPAddress(ipv4: 0x6440_0000 + host), port)
     switch self {
     case .mixed where number % 100 != 0:
-      return FlowLoader.Entry(
-        source: stranger, destination: Endpoint(pbx, number % 2 == 0 ? 16384 : 53),
-        isAnswered: true)
+      return Flow(
+        from: stranger, to: Endpoint(pbx, number % 2 == 0 ? 16384 : 53), isAnswered: true,
+        seconds: seconds)
     case .mixed, .flood:
-      return FlowLoader.Entry(source: stranger, destination: sip, isAnswered: false)
+      return Flow(from: stranger, to: sip, isAnswered: false, seconds: seconds)
     case .answered:
-      return FlowLoader.Entry(
-        source: Endpoint(IPAddress(ipv4: 0xc633_6400 + 1 + host % 250), port), destination: sip,
-        isAnswered: true)
+      return Flow(
+        from: Endpoint(IPAddress(ipv4: 0xc633_6400 + 1 + host % 250), port), to: sip,
+        isAnswered: true, seconds: seconds)
     }
   }
 }

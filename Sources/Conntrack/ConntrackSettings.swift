@@ -48,6 +48,12 @@ public struct ConntrackSettings: Sendable, Hashable, Codable {
   /// The SIP helper's parameters; `nil` if it is not known whether there is one.
   public var sipHelper: SIPHelperSettings?
 
+  /// Whether helpers are given to flows without a rule; `nil`: not known.
+  ///
+  /// Where other settings can be read and `nf_conntrack_helper` can't, the kernel has none and never
+  /// does.
+  public var assignsHelpers: Bool? { automaticHelpers ?? (count == nil ? nil : false) }
+
   /// Makes settings of which nothing is known.
   public init() {}
 

@@ -8,32 +8,22 @@ public enum ExpectationTable {
   /// Reads every expectation of both families.
   ///
   /// - Parameter namespace: The network namespace whose table it is.
-  /// - Returns: The expectations.
-  /// - Throws: ``ConntrackError``; also if one expectation's bytes make no sense.
+  /// - Returns: The expectations, and whether any may be missing.
+  /// - Throws: ``ConntrackError``, if they can't be read.
   public static func dump(
     in namespace: NetworkNamespace = .current
-  ) throws(ConntrackError) -> [Expectation] {
-    let operation = "read the expectations"
-    var result: [Expectation] = []
-    var malformed: MalformedNetlink?
+  ) throws(ConntrackError) -> ExpectationDump {
+    var result = ExpectationDump()
     do throws(NetlinkError) {
       var socket = try NetlinkSocket.open(.netfilter, in: namespace)
       let request = NetlinkRequest.conntrack(ConntrackMessage.getExpectation, family: nil)
-      _ = try socket.dump(request, operation: operation) { message, payload in
-        guard message.type == ConntrackMessage.newExpectation else { return true }
-        do throws(MalformedNetlink) {
-          result.append(try Expectation(message: payload))
-        } catch {
-          malformed = error
-        }
+      let dump = try socket.dump(request, operation: "read the expectations") {
+        if $0.type == ConntrackMessage.newExpectation { result.take($1) }
         return true
       }
+      result.isInterrupted = dump.isInterrupted
     } catch {
       throw ConntrackError(error)
-    }
-    if let malformed {
-      throw ConntrackError(
-        .malformed, operation: operation, message: "at byte \(malformed.offset) of a message")
     }
     return result
   }
@@ -74,5 +64,33 @@ public enum ExpectationTable {
     }
     request.attribute(ConntrackAttribute.Expect.id, bigEndian: expectation.id)
     return request
+  }
+}
+
+/// The expectations that were read, and whether they can be all there were.
+public struct ExpectationDump: Sendable, Hashable {
+  /// The expectations.
+  public var expectations: [Expectation] = []
+  /// Number of expectations whose bytes made no sense; they are missing.
+  public var malformed = 0
+  /// Why some may be missing, a sentence each; empty when nothing is known to be.
+  public var reasons: [String] {
+    (malformed == 0 ? [] : ["\(malformed) expectations could not be decoded"])
+      + (isInterrupted
+        ? ["the kernel says that the expectations changed while they were read"] : [])
+  }
+  /// Whether the kernel said that entries may be missing.
+  public var isInterrupted = false
+
+  /// Makes the account of a table that holds nothing.
+  public init() {}
+
+  /// Takes one message's payload.
+  mutating func take(_ payload: RawSpan) {
+    do throws(MalformedNetlink) {
+      expectations.append(try Expectation(message: payload))
+    } catch {
+      malformed += 1
+    }
   }
 }

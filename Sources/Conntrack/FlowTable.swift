@@ -28,10 +28,18 @@ public enum FlowTable {
     _ query: FlowQuery, strategy: FlowDump.Strategy? = nil,
     in namespace: NetworkNamespace = .current
   ) throws(ConntrackError) -> FlowDump {
+    try dump(query, strategy: strategy, in: namespace, keeping: nil)
+  }
+
+  /// Reads the flows of a query for which a closure says `true`; the others take no memory.
+  package static func dump(
+    _ query: FlowQuery, strategy: FlowDump.Strategy? = nil, in namespace: NetworkNamespace,
+    keeping isKept: (@Sendable (Flow) -> Bool)?
+  ) throws(ConntrackError) -> FlowDump {
     try readSettled { () throws(ConntrackError) in
       try TableSize.read(in: namespace)
     } _: { (size) throws(ConntrackError) in
-      try readFamilies(query, strategy, size, in: namespace)
+      try readFamilies(query, strategy, size, in: namespace, isKept)
     }
   }
 
@@ -107,13 +115,15 @@ extension FlowTable {
 
   private static func readFamilies(
     _ query: FlowQuery, _ strategy: FlowDump.Strategy?, _ size: TableSize,
-    in namespace: NetworkNamespace
+    in namespace: NetworkNamespace, _ isKept: (@Sendable (Flow) -> Bool)?
   ) throws(ConntrackError) -> FlowDump {
     let plan = WalkPlan(
       query, strategy, release: size.release, entries: size.entries, buckets: size.buckets)
     let families = AddressFamily.allCases.filter(query.families.contains)
     do throws(NetlinkError) {
-      var dump = try ParallelWalks(query, plan, families: families, in: namespace).carryOut()
+      var dump = try ParallelWalks(
+        query, plan, families: families, in: namespace, keeping: isKept
+      ).carryOut()
       dump.reading.entries = size.entries
       dump.reading.buckets = size.buckets
       return dump

@@ -25,14 +25,16 @@ final class ParallelWalks: Sendable {
   private let query: CompiledQuery
   private let namespace: NetworkNamespace
   private let families: [AddressFamily]
+  private let isKept: (@Sendable (Flow) -> Bool)?
   private let state: Mutex<State>
   private let threads: Int
   private let isTogether: Bool
 
   init(
     _ query: FlowQuery, _ plan: WalkPlan, families: [AddressFamily],
-    in namespace: NetworkNamespace
+    in namespace: NetworkNamespace, keeping isKept: (@Sendable (Flow) -> Bool)? = nil
   ) {
+    self.isKept = isKept
     self.query = CompiledQuery(query)
     self.namespace = namespace
     self.families = families
@@ -139,7 +141,7 @@ final class ParallelWalks: Sendable {
       do {
         guard query.matches(try FlowMessage.ports(payload)) else { return true }
         let flow = try FlowMessage.flow(payload)
-        guard walk.families.contains(flow.family) else { return true }
+        guard walk.families.contains(flow.family), isKept?(flow) != false else { return true }
         state.withLock { state in
           if state.found.insert(flow) { state.families[flow.family]?.flows += 1 }
         }

@@ -51,6 +51,7 @@ struct WatchCommand: AsyncParsableCommand {
         + "after each loss up to 64 MiB)", valueName: "bytes"))
   var receiveBuffer: Int?
 
+  @OptionGroup var namespace: NamespaceOptions
   @OptionGroup var sip: EndpointOptions
   @OptionGroup var trust: TrustOptions
 
@@ -60,7 +61,9 @@ struct WatchCommand: AsyncParsableCommand {
   @Flag(name: .shortAndLong, help: "Print only findings and losses, and no summary.")
   var quiet = false
 
-  @Flag(name: .shortAndLong, help: "Show what the kernel and the tools said.")
+  @Flag(
+    name: .shortAndLong,
+    help: "Show how the flow table was read first, and what the kernel and the tools said.")
   var verbose = false
 
   func validate() throws {
@@ -79,7 +82,9 @@ struct WatchCommand: AsyncParsableCommand {
       let signals = Self.stopping(stop)
       // Not cancelled: a signal on its way would then end the program before its summary.
       defer { withExtendedLifetime(signals) {} }
-      var watch = Watch(sip.endpoints, policy: policy, interval: interval, length: length)
+      var watch = Watch(
+        sip.endpoints, policy: policy, access: try namespace.access(), interval: interval,
+        length: length)
       if let receiveBuffer {
         watch.buffering = FlowEvents.Buffering(
           receiveBuffer: receiveBuffer, largestReceiveBuffer: 0)
@@ -92,7 +97,8 @@ struct WatchCommand: AsyncParsableCommand {
 
   private func show(_ report: WatchReport) -> Bool {
     switch report {
-    case .watching(let audit):
+    case .watching(let audit, let reading):
+      if verbose, let reading { Console.note(ReadingText.lines(reading)) }
       guard !quiet else { break }
       Console.note("sipleak: watching; \(audit.sipFlowCount) flows to SIP stand")
       for spot in audit.blindSpots {

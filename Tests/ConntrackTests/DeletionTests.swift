@@ -109,6 +109,19 @@ struct ExpectationTests {
     }
   }
 
+  @Test("that makes no sense is counted, and the others are kept")
+  func malformed() {
+    var dump = ExpectationDump()
+    for bytes in [Self.message, Array(Self.message.prefix(30)), [], Self.message] {
+      dump.take(unsafe bytes.span.bytes)
+    }
+    #expect(dump.expectations.count == 2)
+    #expect(dump.reasons == ["2 expectations could not be decoded"])
+    dump.isInterrupted = true
+    #expect(dump.reasons.count == 2)
+    #expect(ExpectationDump().reasons == [])
+  }
+
   @Test("admits what its mask leaves open")
   func admission() {
     let near = FlowTuple.udp("203.0.113.66:9999 > 192.0.2.5:5060")

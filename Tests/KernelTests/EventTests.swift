@@ -201,15 +201,13 @@ extension Kernel {
         let events = try FlowEvents.open(
           buffering: FlowEvents.Buffering(receiveBuffer: 2048, largestReceiveBuffer: 0),
           in: lab.pbx.namespace)
-        var loader = try FlowLoader.open(on: lab.pbx, seconds: 600)
-        for number in 0..<5000 {
-          loader.add(
-            FlowLoader.Entry(
-              source: Endpoint(lab.attacker.address4, UInt16(1024 + number)),
-              destination: Endpoint(lab.pbx.address4, 5060), isAnswered: true))
-        }
-        loader.flush()
-        #expect(loader.refused == 0)
+        let load = try lab.pbx.load(
+          (0..<5000).map { number in
+            Flow(
+              from: Endpoint(lab.attacker.address4, UInt16(1024 + number)),
+              to: Endpoint(lab.pbx.address4, 5060), isAnswered: true, seconds: 600)
+          })
+        #expect(load.created == 5000)
         var heard = 0
         for try await event in events {
           if event == .loss(.receiveBuffer) { break }
@@ -233,15 +231,13 @@ extension Kernel {
         // As often as it takes: each loss doubles the buffer, and a load without loss ends it.
         for round in 0..<20 {
           let before = events.counts.losses
-          var loader = try FlowLoader.open(on: lab.pbx, seconds: 600)
-          for number in 0..<100 {
-            loader.add(
-              FlowLoader.Entry(
-                source: Endpoint(
-                  IPAddress(ipv4: 0x6440_0000 + UInt32(round)), UInt16(1024 + number)),
-                destination: Endpoint(lab.pbx.address4, 5060), isAnswered: true))
-          }
-          loader.flush()
+          let source = IPAddress(ipv4: 0x6440_0000 + UInt32(round))
+          try lab.pbx.load(
+            (0..<100).map { number in
+              Flow(
+                from: Endpoint(source, UInt16(1024 + number)),
+                to: Endpoint(lab.pbx.address4, 5060), isAnswered: true, seconds: 600)
+            })
           var heard = 0
           for try await event in events {
             if case .loss = event { break }

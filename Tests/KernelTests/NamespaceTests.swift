@@ -60,6 +60,14 @@ extension Kernel {
               ])
             #expect(result.status == 0, "\(result)")
             #expect(result.output.contains("INPUT 8"), "\(result)")
+            result = try await other.attempt(
+              [Self.program, "watch", "--netns", name, "--for", "1s"])
+            #expect(result.status == 2, "\(name): \(result)")
+            #expect(result.output.contains(" leak cause=established-bypass"), "\(result)")
+            result = try await other.attempt(
+              [Self.program, "trace", "--netns", name, "203.0.113.66"])
+            #expect(result.status == 0, "\(name): \(result)")
+            #expect(result.output.contains("--netns \(name) --apply"), "\(result)")
           }
         }
         // And from there without the option: its own.

@@ -9,7 +9,7 @@ import SystemPackage
 import Testing
 
 /// What a watch under test has said so far.
-private final class Heard: Sendable {
+final class Heard: Sendable {
   private let lines = Mutex<[String]>([])
 
   var all: [String] { lines.withLock { $0 } }
@@ -36,7 +36,7 @@ private final class Heard: Sendable {
 }
 
 /// Runs a watch beside a closure and returns its summary.
-private func watching(
+func watching(
   _ lab: Lab, _ change: (inout Watch) -> Void = { _ in },
   _ body: (Heard) async throws -> Void
 ) async throws -> WatchSummary {
@@ -138,17 +138,14 @@ extension Kernel {
         let summary = try await watching(lab) {
           $0.buffering = buffering
         } _: { heard in
-          var loader = try FlowLoader.open(on: lab.pbx, seconds: 600)
-          for number in 0..<3000 {
-            // In the middle of a burst that overruns the buffer: one stranger among the carrier's.
-            let isLeak = number == 1500
-            loader.add(
-              FlowLoader.Entry(
-                source: Endpoint(
-                  isLeak ? lab.attacker.address4 : lab.carrier.address4, UInt16(2000 + number)),
-                destination: Endpoint(lab.pbx.address4, 5060), isAnswered: true))
-          }
-          loader.flush()
+          try lab.pbx.load(
+            (0..<3000).map { number in
+              // In the middle of a burst that overruns the buffer: one stranger among the carrier's.
+              let host = number == 1500 ? lab.attacker : lab.carrier
+              return Flow(
+                from: Endpoint(host.address4, UInt16(2000 + number)),
+                to: Endpoint(lab.pbx.address4, 5060), isAnswered: true, seconds: 600)
+            })
           await heard.wait(for: "loss")
           await heard.wait(for: "repaired")
           await heard.wait(for: " leak ", "src=203.0.113.66 sport=3500")

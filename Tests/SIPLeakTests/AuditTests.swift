@@ -41,6 +41,29 @@ struct AuditTests {
     #expect(audit.exitStatus == 2)
   }
 
+  @Test("A flow in a flowtable passes by the rules: what they refuse is undecided, and it is said")
+  func offloaded() throws {
+    var host = SavedHost()
+    let lines = SavedHost.rules.split(separator: "\n").filter { !$0.contains("ESTABLISHED") }
+    host.rules = lines.joined(separator: "\n") + "\n"
+    host.flows = [flow("203.0.113.66:24376", "192.0.2.5:5060", [.seenReply, .assured])]
+    #expect(try host.audit().findings == [])
+    host.flows[0].status.insert(.offload)
+    var audit = try host.audit()
+    #expect(audit.findings.map(\.cause) == [.undecided])
+    #expect(audit.findings.first?.why.contains("flowtable") == true)
+    #expect(audit.blindSpots.contains { $0.kind == "flowtable" && $0.text.hasPrefix("a flow is") })
+    // With the state rule it is the leak it is anyway.
+    host.rules = SavedHost.rules
+    audit = try host.audit()
+    #expect(audit.findings.map(\.cause) == [.establishedBypass])
+    // A flowtable that no flow of ours is in yet.
+    host.flows[0].status.remove(.offload)
+    host.native =
+      #"{"nftables":[{"flowtable":{"family":"inet","name":"f","table":"t","handle":1}}]}"#
+    #expect(try host.audit().blindSpots.contains { $0.kind == "flowtable" })
+  }
+
   @Test(
     "What the rules decide themselves is no finding",
     arguments: [

@@ -84,17 +84,17 @@ struct DiagnosisDocumentTests {
     var observation = try host.observation()
     observation.sample.firewall.snapshot.localAddresses = host.network.addresses.map(\.address)
     observation.sample.firewall.snapshot.time = observation.sample.wholeSeconds
-    var kernel = KernelFacts()
-    kernel.hasSIPHelper = true
-    kernel.assignsHelpers = false
-    kernel.sipHelperParameters = ["sip_direct_media": "1", "sip_timeout": "3600"]
-    observation.kernel = kernel
+    var helper = SIPHelperSettings(isLoaded: true)
+    helper.directMedia = true
+    helper.timeout = 3600
+    observation.settings.sipHelper = helper
+    observation.settings.automaticHelpers = false
     observation.reloadScripts = [
       FlushingLine(path: "/etc/rc.local", line: 7, text: "iptables -F")
     ]
     try ObservationFiles.save(observation, to: folder)
     let loaded = try ObservationFiles.load(folder)
-    #expect(loaded.kernel == kernel)
+    #expect(loaded.settings == observation.settings)
     #expect(loaded.reloadScripts == observation.reloadScripts)
     func line(_ observation: Observation) throws -> String {
       let audit = Audit(observation)
@@ -106,11 +106,11 @@ struct DiagnosisDocumentTests {
     // One saved before these facts were read is not known to lack them.
     let path = folder.appending("observation.json")
     var text = String(decoding: try Data(contentsOf: URL(filePath: path.string)), as: UTF8.self)
-    let from = try #require(text.firstRange(of: "\"kernel\":{"))
-    let to = try #require(text[from.upperBound...].firstRange(of: "},\"network\""))
-    text.removeSubrange(from.lowerBound..<text.index(after: text.index(after: to.lowerBound)))
+    let from = try #require(text.firstRange(of: ",\"reload_scripts\":["))
+    let to = try #require(text[from.upperBound...].firstRange(of: "]"))
+    text.removeSubrange(from.lowerBound..<to.upperBound)
     try Data(text.utf8).write(to: URL(filePath: path.string))
-    #expect(try ObservationFiles.load(folder).kernel == nil)
+    #expect(try ObservationFiles.load(folder).reloadScripts == nil)
   }
 
   @Test("The JSON carries every explanation with stable ids, rules, flows and settings")

@@ -102,10 +102,8 @@ struct DiagnosisFlowTests {
     var host = SavedHost()
     host.rules = raw + SavedHost.rules
     let some = try host.diagnosis { observation in
-      var kernel = KernelFacts()
-      kernel.hasSIPHelper = true
-      kernel.sipHelperParameters = ["sip_direct_signalling": "0"]
-      observation.kernel = kernel
+      observation.settings.sipHelper = SIPHelperSettings(isLoaded: true)
+      observation.settings.sipHelper?.directSignalling = false
     }
     expect(some, .helper, .cannotTell, "raw PREROUTING 1")
     #expect(
@@ -116,17 +114,14 @@ struct DiagnosisFlowTests {
           && $0.setting?.value == "0"
       } == true)
     let none = try SavedHost().diagnosis { observation in
-      var kernel = KernelFacts()
-      kernel.hasSIPHelper = false
-      kernel.assignsHelpers = false
-      observation.kernel = kernel
+      observation.settings.sipHelper = SIPHelperSettings(isLoaded: false)
+      // Other settings are there, and no nf_conntrack_helper: this kernel has none.
+      observation.settings.count = 1
     }
     expect(none, .helper, .ruledOut, "no helper rule", "not in the kernel")
     let automatic = try SavedHost().diagnosis { observation in
-      var kernel = KernelFacts()
-      kernel.hasSIPHelper = true
-      kernel.assignsHelpers = true
-      observation.kernel = kernel
+      observation.settings.sipHelper = SIPHelperSettings(isLoaded: true)
+      observation.settings.automaticHelpers = true
     }
     expect(automatic, .helper, .cannotTell)
     #expect(automatic[.helper]?.command == "sysctl -w net.netfilter.nf_conntrack_helper=0")

@@ -130,6 +130,27 @@ struct TicketTests {
     #expect(both.isComplete, "\(both.problems)")
   }
 
+  @Test("A translated flow is undecided if the text holds no nat table: it may be left out")
+  func withoutNAT() async throws {
+    var led = flow("203.0.113.66:24376", "192.0.2.5:5070", [.seenReply, .destinationNAT])
+    led.reply.sourcePort = 5060
+    let table = FlowText.line(led)
+    let found = Audit(try await observe(table)).findings
+    #expect(found.map(\.cause) == [.undecided])
+    #expect(found.first?.why.contains("no nat table") == true, "\(found.map(\.why))")
+    // A nat table without the rule says that the rule is gone.
+    let nat = "*nat\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"
+    #expect(
+      Audit(try await observe(table, rules: nat + SavedHost.rules)).findings.map(\.cause)
+        == [.establishedBypass])
+  }
+
+  @Test("That a family's rules were not given is said once")
+  func missingFamily() async throws {
+    let spots = Audit(try await observe(leak)).blindSpots.filter { $0.kind == "unseen-filter" }
+    #expect(spots.count == 1, "\(spots)")
+  }
+
   @Test("A rule for an inside interface leaves the answer open unless it is said who comes by it")
   func interfaces() async throws {
     let rules = SavedHost.rules.replacing(

@@ -94,6 +94,32 @@ struct StandingFindingsTests {
     #expect(standing.byKey.count == 1)
   }
 
+  @Test("are apart where doors or rules are, though all else is the same")
+  func apart() throws {
+    var door = try #require(try findings([leaky]).first)
+    door.flow = nil
+    door.cause = .expected
+    var tcp = door
+    tcp.transport = .tcp
+    var zoned = door
+    zoned.zone = 5
+    var led = door
+    led.delivered.port = 5062
+    let doors = [door, tcp, zoned, led]
+    var standing = StandingFindings()
+    #expect(standing.adopt(doors + doors) { _ in true } == doors.map { .appeared($0) })
+
+    // One finding a rule: both phones are refused by the last one, and hang on different ones.
+    var first = try #require(try findings([leaky]).first)
+    first.cause = .conditional
+    first.hangsOn = [try #require(first.asHeld.rule)]
+    var second = first
+    second.hangsOn = [try #require(first.asNew.rule)]
+    standing = StandingFindings()
+    let both = [first, second]
+    #expect(standing.adopt(both) { _ in true } == both.map { .appeared($0) })
+  }
+
   @Test("print as audit's line, with gone for the level at the end")
   func lines() throws {
     let finding = try #require(try findings([leaky]).first)

@@ -21,6 +21,7 @@ extension BlindSpot {
     spots += spoofing(observation)
     spots += uncertainWays(observation)
     spots += translatedPeers(observation)
+    spots += flowtables(observation)
     spots += otherListeners(observation)
     if observation.network.addresses.isEmpty {
       spots.append(BlindSpot("no-addresses", "no local address is known; no flow can be matched"))

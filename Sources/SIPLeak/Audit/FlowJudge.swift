@@ -81,7 +81,8 @@ struct FlowJudge {
     let path = path(to: sides)
     let asNew = unlessTranslatedUnseen(
       evaluation.walk(packet.asNew, to: path, byAnyOf: ways).judgedWhereAsked, flow, sides)
-    let asHeld = evaluation.walk(packet.asHeld, to: path, byAnyOf: ways)
+    let asHeld = unlessOffloaded(
+      evaluation.walk(packet.asHeld, to: path, byAnyOf: ways), flow)
     // A rule has the peer's packets looked up in another zone: they are not of this flow, and it
     // lets nobody in. That they come to zone 0 no rule says: something else may have set the zone.
     if let zone = asHeld.zone, zone != packet.zone, zone != 0 { return nil }

@@ -12,14 +12,20 @@ extension FlowJudge {
         && (filter.hooks.isEmpty || filter.hooks.contains("prerouting"))
         && filter.mayTouch(flow.original.transport, destinationPort: sides.wire.port)
     }
-    guard !translators.isEmpty else { return asNew }
-    var changed = asNew
-    changed.outcomes.append(Outcome(.unknown, rule: nil))
-    changed.unknowns += translators.map { filter in
+    var reasons = translators.map { filter in
       let chain = filter.chain.map { " chain \($0)" } ?? ""
       return UnknownReason(
         .outside, "\(filter.backend.rawValue) table \(filter.table)\(chain): \(filter.why)")
     }
+    if observation.familiesWithoutNAT.contains(flow.family) {
+      reasons.append(
+        UnknownReason(
+          .outside, "the flow is translated, and the rules that were given hold no nat table"))
+    }
+    guard !reasons.isEmpty else { return asNew }
+    var changed = asNew
+    changed.outcomes.append(Outcome(.unknown, rule: nil))
+    changed.unknowns += reasons
     return changed
   }
 }

@@ -58,13 +58,14 @@ extension Differential {
         .helper, .cannotTell, "the nft ruleset names a ct helper, which iptables does not show",
         evidence, command: "nft list ruleset")
     }
-    switch observation.kernel?.assignsHelpers {
-    case true? where observation.kernel?.hasSIPHelper != false:
+    let sip = observation.settings.sipHelper
+    switch observation.settings.assignsHelpers {
+    case true? where sip?.isLoaded != false:
       return Explanation(
         .helper, .cannotTell, "the kernel gives helpers to flows by itself", evidence,
         command: "sysctl -w net.netfilter.nf_conntrack_helper=0")
     default:
-      let isAbsent = observation.kernel?.hasSIPHelper == false
+      let isAbsent = sip?.isLoaded == false
       return Explanation(
         .helper, .ruledOut,
         "no helper rule, no expectation"
@@ -74,21 +75,28 @@ extension Differential {
   }
 
   private var settings: [Evidence] {
-    guard let kernel = observation.kernel else { return [] }
+    let settings = observation.settings
     var result: [Evidence] = []
-    if let known = kernel.hasSIPHelper {
+    if let isLoaded = settings.sipHelper?.isLoaded {
       result.append(
         Evidence(
-          known ? "nf_conntrack_sip is in the kernel" : "nf_conntrack_sip is not in the kernel"))
+          isLoaded ? "nf_conntrack_sip is in the kernel" : "nf_conntrack_sip is not in the kernel"))
     }
-    if let assigns = kernel.assignsHelpers {
+    if let assigns = settings.assignsHelpers {
       result.append(
         Evidence(
           assigns ? "helpers are assigned without a rule" : "helpers are assigned by rules only",
           setting: .init(
             name: "net.netfilter.nf_conntrack_helper", value: assigns ? "1" : "0")))
     }
-    for (name, value) in (kernel.sipHelperParameters ?? [:]).sorted(by: { $0.key < $1.key }) {
+    let parameters: [(name: String, value: String?)] = [
+      ("ports", settings.sipHelper?.ports?.map { "\($0)" }.joined(separator: ",")),
+      ("sip_direct_media", settings.sipHelper?.directMedia.map { $0 ? "1" : "0" }),
+      ("sip_direct_signalling", settings.sipHelper?.directSignalling.map { $0 ? "1" : "0" }),
+      ("sip_timeout", settings.sipHelper?.timeout.map { "\($0)" }),
+    ]
+    for (name, value) in parameters {
+      guard let value else { continue }
       // 0 lets an expectation admit every source (facts A4, A4d).
       let isOpen = name.hasPrefix("sip_direct") && value == "0"
       result.append(

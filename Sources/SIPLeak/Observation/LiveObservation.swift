@@ -160,20 +160,22 @@ private struct HostReader {
     let settings = read("connection tracking's settings", ConntrackSettings()) {
       try ConntrackSettings.read(in: namespace)
     }
-    let expectations = read("the expectations", []) { try ExpectationTable.dump(in: namespace) }
+    let expected = read("the expectations", ExpectationDump()) {
+      try ExpectationTable.dump(in: namespace)
+    }
+    note(expected.reasons)
     let count = try? FlowTable.count(in: namespace)
     var sample = sample
     sample.firewall.snapshot.localAddresses = network.addresses.map(\.address)
     sample.firewall.snapshot.interfaceAddresses = network.addressesByInterface
     sample.firewall.snapshot.time = sample.wholeSeconds
-    var observation = Observation(
+    return Observation(
       host: HostIdentity(
         name: Self.name.host, kernel: Self.name.kernel, flowCount: count, namespace: access.name),
-      endpoints: endpoints, network: network, settings: settings, expectations: expectations,
+      endpoints: endpoints, network: network, settings: settings,
+      expectations: expected.expectations,
       sample: sample, earlier: earlier, problems: problems,
       blindSpots: blindSpots)
-    observation.kernel = KernelFacts.read(in: namespace)
-    return observation
   }
 
   /// The name servers of whoever lives in the namespace, and the host's own: neither is blocked.

@@ -26,8 +26,10 @@ public struct Observation: Sendable {
   public var problems: [String]
   /// What the way it was read hides, or took for granted: part of every answer.
   public var blindSpots: [BlindSpot]
-  /// What is known of the kernel's SIP helper; `nil`: not asked.
-  public var kernel: KernelFacts?
+  /// Families whose rules were read as a text that shows no nat table.
+  ///
+  /// A kernel without one has no such rules; a text may only not hold them.
+  public var familiesWithoutNAT: Set<AddressFamily> = []
   /// Lines of this host's scripts that flush the firewall; `nil`: not looked for.
   public var reloadScripts: [FlushingLine]?
 

@@ -26,7 +26,6 @@ public enum ObservationFiles {
     var problems: [String]
     /// Not in folders of earlier versions.
     var blindSpots: [BlindSpot]?
-    var kernel: KernelFacts?
     var reloadScripts: [FlushingLine]?
   }
 
@@ -57,7 +56,7 @@ public enum ObservationFiles {
         settings: observation.settings, expectations: observation.expectations,
         problems: observation.problems,
         blindSpots: observation.blindSpots.isEmpty ? nil : observation.blindSpots,
-        kernel: observation.kernel, reloadScripts: observation.reloadScripts)
+        reloadScripts: observation.reloadScripts)
       try write(try encoder().encode(header), folder.appending("observation.json"))
       try save(observation.sample, to: folder)
       if let earlier = observation.earlier {
@@ -131,7 +130,6 @@ public enum ObservationFiles {
       settings: header.settings, expectations: header.expectations, sample: sample,
       earlier: hasEarlier ? try loadSample(inner) : nil, problems: header.problems,
       blindSpots: header.blindSpots ?? [])
-    observation.kernel = header.kernel
     observation.reloadScripts = header.reloadScripts
     return observation
   }
@@ -204,7 +202,9 @@ public enum ObservationFiles {
     case .typeMismatch(_, let context), .valueNotFound(_, let context):
       return "\(place(context)): \(context.debugDescription)"
     case .dataCorrupted(let context):
-      return "\(place(context)): \(context.debugDescription)"
+      // What is no JSON at all has no place within it.
+      let prefix = context.codingPath.isEmpty ? "" : "\(place(context)): "
+      return prefix + context.debugDescription
     @unknown default: return "not JSON as expected"
     }
   }

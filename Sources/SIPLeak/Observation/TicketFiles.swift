@@ -61,7 +61,7 @@ extension Observation {
     let addresses =
       files.local.isEmpty ? try ticket.assumedAddresses(snapshot) : files.local
     ticket.noteTable()
-    ticket.noteRules(&snapshot)
+    ticket.noteRules(snapshot)
     var network = NetworkFacts()
     // Loopback is every host's own; of the others neither prefix nor interface is known.
     let loopback = [IPAddress(ipv4: 0x7f00_0001), IPAddress(family: .ipv6, bits: 1)]
@@ -71,7 +71,7 @@ extension Observation {
     }
     network.interfaces = ticket.interfaces(files.interfaces, snapshot)
     snapshot.localAddresses = network.addresses.map(\.address)
-    return Observation(
+    var observation = Observation(
       host: HostIdentity(
         name: name, kernel: "unknown",
         flowCount: UInt32(clamping: table.flowCount)),
@@ -81,6 +81,9 @@ extension Observation {
         time: Date().timeIntervalSince1970, flows: table.flows,
         firewall: FirewallReading(snapshot: snapshot)),
       problems: ticket.problems, blindSpots: ticket.blindSpots)
+    observation.familiesWithoutNAT = Set(
+      snapshot.rulesets.filter { $0.table("nat") == nil }.map(\.family))
+    return observation
   }
 }
 
@@ -135,8 +138,9 @@ private struct TicketReading {
     blindSpots.append(
       BlindSpot(
         "no-host-facts",
-        "routes, gateways, name servers, listening sockets and settings are not in the files: "
-          + "before you block, let sipleak run on the host"))
+        "routes, gateways, name servers, listening sockets, settings, native nft rules and those of "
+          + "the other iptables backend are not in the files: before you block, let sipleak run on "
+          + "the host"))
   }
 
   /// Whether a command may have left flows out.
@@ -198,25 +202,15 @@ private struct TicketReading {
 
   // MARK: the rules
 
-  mutating func noteRules(_ snapshot: inout FirewallSnapshot) {
-    for ruleset in snapshot.rulesets {
-      for table in ruleset.incompatibleTables + ruleset.tablesWithForeignChains {
-        snapshot.unseen.append(
-          UnseenFilter(
-            family: ruleset.family, backend: .nft, table: table,
-            why: "it holds native nft rules that iptables-save does not show"))
-      }
-    }
+  mutating func noteRules(_ snapshot: FirewallSnapshot) {
     for family in AddressFamily.allCases
     where !snapshot.rulesets.contains(where: { $0.family == family }) {
       let option = family == .ipv4 ? "--ruleset" : "--ruleset6"
-      let why = "no \(option) was given, so its rules are not known"
-      // Both backends have their say; one of them unseen is enough for no answer.
-      snapshot.unseen.append(
-        UnseenFilter(family: family, backend: .nft, table: "any", why: why))
+      // That its rules are unseen is in the snapshot already; that they are needed only shows here.
       if table.flows.contains(where: { $0.family == family }) {
         problems.append(
-          "\(family == .ipv4 ? "IPv4" : "IPv6") flows are in \(name), and \(why)")
+          "\(family == .ipv4 ? "IPv4" : "IPv6") flows are in \(name), and no \(option) was given, so "
+            + "its rules are not known")
       }
     }
   }

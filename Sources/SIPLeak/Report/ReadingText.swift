@@ -1,5 +1,5 @@
 import Addressing
-import Conntrack
+public import Conntrack
 
 /// How the flow table was read, for `--verbose`: the strategy of each family, its walks and their cost.
 public enum ReadingText {
@@ -11,7 +11,8 @@ public enum ReadingText {
     [observation.earlier, observation.sample].compactMap { $0?.reading }.flatMap(lines)
   }
 
-  private static func lines(_ reading: FlowDump.Account) -> [String] {
+  /// The lines of one reading, without newlines.
+  public static func lines(_ reading: FlowDump.Account) -> [String] {
     func number(_ value: UInt32?) -> String { value.map { Quantity.grouped(Int($0)) } ?? "unknown" }
     var table =
       "flow table: \(number(reading.entries)) entries, \(number(reading.buckets)) buckets, read in "

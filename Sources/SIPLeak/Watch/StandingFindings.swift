@@ -10,22 +10,25 @@ struct StandingFindings: Sendable {
   enum Key: Sendable, Hashable {
     /// One flow.
     case flow(FlowKey)
-    /// Everything that hangs on one rule, by its place and text.
-    case rule(String)
+    /// Everything that hangs on the same rules, by their places and texts.
+    case rules([String])
     /// A whole host, by family.
     case host(AddressFamily)
-    /// Something else without a flow, such as an expectation.
-    case other(Cause, AddressFamily, Endpoint?, Endpoint)
+    /// Something else without a flow, such as an expectation: a door for somebody.
+    case other(Cause, IPProtocol, zone: UInt16, peer: Endpoint?, wire: Endpoint, to: Endpoint)
 
     init(_ finding: Finding) {
-      if finding.cause == .conditional, let rule = finding.asNew.rule {
-        self = .rule("\(rule.backend) \(rule.table) \(rule.chain) \(rule.index) \(rule.text)")
+      if finding.cause == .conditional, !finding.hangsOn.isEmpty {
+        self = .rules(
+          finding.hangsOn.map { "\($0.backend) \($0.table) \($0.chain) \($0.index) \($0.text)" })
       } else if finding.cause == .unfiltered {
         self = .host(finding.family)
       } else if let flow = finding.flow {
         self = .flow(flow.key)
       } else {
-        self = .other(finding.cause, finding.family, finding.peer, finding.wire)
+        self = .other(
+          finding.cause, finding.transport, zone: finding.zone, peer: finding.peer,
+          wire: finding.wire, to: finding.delivered)
       }
     }
   }

@@ -70,10 +70,7 @@ public struct Watch: Sendable {
 
   /// Which events can matter: by the delivered side, and none of flows that hold nothing open.
   var filter: FlowEventFilter {
-    FlowEventFilter(
-      query: FlowQuery(
-        transports: endpoints.transports, ports: endpoints.ports, places: FlowQuery.deliveredSide),
-      leavesOutUnanswered: true)
+    FlowEventFilter(query: endpoints.query, leavesOutUnanswered: true)
   }
 
   /// Watches until the time is up, it is stopped, or the task is cancelled.

@@ -27,8 +27,8 @@ public enum WatchNews: Sendable, Hashable {
 
 /// What a watch has to say.
 public enum WatchReport: Sendable {
-  /// It listens and has read the host for the first time.
-  case watching(Audit)
+  /// It listens and has read the host for the first time; with how the flow table was read.
+  case watching(Audit, FlowDump.Account?)
   /// A finding came, changed or went; the time in seconds since 1970.
   case news(WatchNews, time: Double)
   /// Events were lost; the table is read again.

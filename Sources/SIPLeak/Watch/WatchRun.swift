@@ -125,7 +125,8 @@ final class WatchRun {
     ) { () throws(SIPLeakError) in
       let observation = try await Observation.live(watch.endpoints, access: watch.access) {
         (_, namespace) throws(ConntrackError) in
-        let flows = try AnsweredFlows.dump(filter, in: namespace)
+        // A flood of unanswered packets makes flows of which none can be a finding.
+        let flows = try FlowTable.dump(filter.query, in: namespace) { filter.isAnswered($0) }
         dump.isWhole.withLock { $0 = flows.isComplete }
         return flows
       }
@@ -155,7 +156,8 @@ final class WatchRun {
       schedule.end(at: .now, reading, isWhole: isDumpWhole)
       let news = adopt(judged, merge, isDumpWhole: isDumpWhole)
       isWhole = audit.isComplete
-      if isFirst, !report(.watching(audit)) { return false }
+      let account = judged.judge.observation.sample.reading
+      if isFirst, !report(.watching(audit, account)) { return false }
       for problem in audit.problems where !problems.contains(problem) {
         guard report(.problem(problem)) else { return false }
       }

@@ -8,7 +8,7 @@ import Testing
 
 extension Kernel {
   /// What the kernel's SIP helper lets in.
-  @Suite struct WaysInByHelper {
+  @Suite(.timeLimit(.minutes(5))) struct WaysInByHelper {
     /// Gives SIP flows of both directions the helper (no automatic assignment on new kernels).
     private func assignHelper(_ scene: Scene) async throws {
       for rule in ["PREROUTING -p udp --dport 5060", "OUTPUT -p udp --sport 5060"] {
@@ -71,7 +71,7 @@ extension Kernel {
     }
 
     /// How an expectation of anybody comes about.
-    enum Maker: String, Sendable, CaseIterable {
+    enum Maker {
       /// A program of root's makes it, as conntrackd and helpers in user space do.
       case program
       /// The helper itself, told to by its module's parameter.
@@ -81,10 +81,10 @@ extension Kernel {
 
       /// The parameter is the machine's, not the namespace's: it is set only where the environment
       /// says that this machine may be changed, and put back.
-      static var possible: [Maker] {
+      static var mayBeSet: Bool {
         let isAllowed = unsafe getenv("SIPLEAK_SET_MODULE_PARAMETERS") != nil
         let isWritable = unsafe access(path, W_OK) == 0
-        return isAllowed && isWritable ? allCases : [.program]
+        return isAllowed && isWritable
       }
 
       static func read() throws -> String {
@@ -133,8 +133,22 @@ extension Kernel {
 
     @Test(
       "An expectation of anybody is a leak before anybody comes, and who comes is one",
-      arguments: Ground.all, Maker.possible)
-    func anybody(ground: Ground, maker: Maker) async throws {
+      arguments: Ground.all)
+    func anybody(ground: Ground) async throws {
+      try await comesIn(ground, .program)
+    }
+
+    @Test(
+      "With sip_direct_signalling=0 a registration is such an expectation",
+      .enabled(
+        if: Maker.mayBeSet,
+        "sip_direct_signalling is the machine's: set SIPLEAK_SET_MODULE_PARAMETERS as its root"),
+      arguments: Ground.all)
+    func parameter(ground: Ground) async throws {
+      try await comesIn(ground, .parameter)
+    }
+
+    private func comesIn(_ ground: Ground, _ maker: Maker) async throws {
       try await Scene.with(ground) { scene in
         let server = try scene.serve()
         try await expectAnybody(scene, maker, server)
@@ -170,6 +184,20 @@ extension Kernel {
         #expect(try await scene.audit().findings.first?.peer == nil)
         try await scene.lab.pbx.run(["conntrack", "-F", "expect"])
         #expect(try await scene.audit().findings.allSatisfy { $0.level == .look })
+      }
+    }
+
+    @Test("A watch reports a door for anybody, and when it is shut", arguments: [Ground.all[0]])
+    func watched(ground: Ground) async throws {
+      try await Scene.with(ground) { scene in
+        let server = try scene.serve()
+        let summary = try await watching(scene.lab) { heard in
+          try await expectAnybody(scene, .program, server)
+          await heard.wait(for: " leak cause=expected grade=none src=any")
+          try await scene.lab.pbx.run(["conntrack", "-F", "expect"])
+          await heard.wait(for: " gone cause=expected")
+        }
+        #expect(summary.leaks == 1)
       }
     }
 
