@@ -84,15 +84,21 @@ extension PeerEvidence {
 extension MessageEvidence {
   /// What is kept of a message; every text is cut at a bound.
   init(_ head: MessageHead, _ parts: PacketParts) {
-    method = (head.method ?? head.status.map(String.init) ?? "").excerpt
-    let uri = head.requestURI
+    // One switch, not three questions: optimised, those crash Swift 6.3.1 (ownership verifier).
+    let name: String
+    let uri: URI?
+    switch head.start {
+    case .request(let method, let target): (name, uri) = (method, target)
+    case .response(let status, _): (name, uri) = (String(status), nil)
+    }
+    method = name.excerpt
     requestURI = uri?.text.excerpt
     uriPort = uri?.effectivePort
     transport = parts.transport
     destination = parts.destinationPort.map { Endpoint(parts.destination, $0) }
     source = parts.sourcePort.map { Endpoint(parts.source, $0) }
     let target = method.uppercased() == "REGISTER" ? head.to?.uri : uri
-    user = head.method == nil ? nil : target?.decodedUser?.excerpt
+    user = uri == nil ? nil : target?.decodedUser?.excerpt
     from = head.text("From")?.excerpt
     to = head.text("To")?.excerpt
     contact = head.text("Contact")?.excerpt

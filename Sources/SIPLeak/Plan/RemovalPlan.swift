@@ -108,10 +108,10 @@ public struct RemovalPlan: Sendable {
         let isMade = ruleset.backend == .nft && OwnObjects.made(table)
         var lines: [String] = []
         for chain in table.chains where !names.contains(chain.name) {
-          lines += chain.rules.filter {
+          let ours = chain.rules.filter {
             OwnObjects.isJump($0) || TraceMarker.isMarker($0) || ListenRules.owns($0)
           }
-          .map(\.deletion)
+          lines += ours.map(\.deletion)
         }
         for name in names {
           guard let chain = table.chain(name), chain.policy == nil else { continue }

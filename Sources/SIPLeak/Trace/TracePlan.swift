@@ -118,6 +118,14 @@ public struct TracePlan: Sendable {
     let wanted = Set(subject.alternatives.flatMap { $0.walk.path.map(\.rule) })
       .union(subject.landmarks).filter { $0.table != "nat" }.union(expected)
     var met = Set(wanted.map { ChainName($0) })
+    // Also a chain none of whose rules matches: where a goto led, its packets would seem to vanish.
+    for rule in wanted {
+      let table = rulesets(of: subject).first { $0.backend == rule.backend }?.table(rule.table)
+      guard let rules = table?.chain(rule.chain)?.rules, rules.indices.contains(rule.index - 1),
+        let target = rules[rule.index - 1].target?.name, table?.chain(target) != nil
+      else { continue }
+      met.insert(ChainName(backend: rule.backend, table: rule.table, chain: target))
+    }
     let stops = TracePath.stops(subject.path)
     // Also where the walk ends before: if it is wrong, that is where it shows. The nat table is met
     // by the first packet of a flow only, so it is marked only where the walk meets it.

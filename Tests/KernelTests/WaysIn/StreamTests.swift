@@ -22,8 +22,8 @@ extension Kernel {
         on: scene.lab.pbx, address: scene.pbx.address, port: port, keepalive: keepalive)
       let attacker = try StreamClient.open(on: scene.lab.attacker, address: scene.attacker)
       try await scene.whileAllowed(rule(scene, port)) {
-        #expect(await attacker.connect(to: server.local) == .connected)
-        #expect(await attacker.request(to: server.local))
+        #expect(await attacker.connect(to: server.local, within: .seconds(10)) == .connected)
+        #expect(await attacker.request(to: server.local, within: .seconds(10)))
       }
       return (server, attacker)
     }
