@@ -95,13 +95,14 @@ extension Kernel {
           while !Task.isCancelled {
             try await writer.change(&random)
             try? await Task.sleep(
-              for: .milliseconds(Int.random(in: 0..<10, using: &random) < 4 ? 5 : 1200))
+              for: .milliseconds(Int.random(in: 0..<3, using: &random) == 0 ? 600 : 5))
           }
         }
         var applied = 0
         var refused: [SIPLeakError.Code: Int] = [:]
         for round in 0..<Self.rounds {
-          // The attacker keeps his flow, or there would be no state rule to stand before.
+          // A flow of the host's lets him in again, or there would be no state rule to stand before.
+          try server.send(to: attacker.local)
           _ = try await attacker.request(to: scene.pbx, within: .milliseconds(20))
           let named =
             place == .raw
