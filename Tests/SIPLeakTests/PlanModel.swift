@@ -61,7 +61,7 @@ struct PlanModel: Equatable {
       return chains.count - 1
     }
     switch words[0] {
-    case "-A": chains[try index(words[1])].rules.append(words[2])
+    case "-A": chains[try index(words[1])].rules.append(words.count > 2 ? words[2] : "")
     case "-I":
       let parts = words[2].split(separator: " ", maxSplits: 1)
       let at = try index(words[1])
@@ -120,7 +120,9 @@ struct PlanModel: Equatable {
       where place.backend == backend {
         text += "*\(place.table)\n"
         for chain in chains { text += ":\(chain.name) \(chain.policy) [0:0]\n" }
-        for chain in chains { for rule in chain.rules { text += "-A \(chain.name) \(rule)\n" } }
+        for chain in chains {
+          for rule in chain.rules { text += "-A \(chain.name)\(rule.isEmpty ? "" : " ")\(rule)\n" }
+        }
         text += "COMMIT\n"
       }
       files["\(name).\(backend.rawValue).save"] = Array(text.utf8)
