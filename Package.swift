@@ -115,7 +115,8 @@ let package = Package(
     .testTarget(
       name: "SIPLeakTests",
       dependencies: [
-        "SIPLeak", "Addressing", "Conntrack", "Firewall", "HostNetwork", "SIP", systemPackage,
+        "TestSupport", "SIPLeak", "Addressing", "Conntrack", "Firewall", "HostNetwork", "SIP",
+        systemPackage,
       ], swiftSettings: house),
     // Links CPrivateNamespaces, whose constructor moves the whole test process into namespaces of
     // its own before any thread exists.

@@ -98,6 +98,7 @@ struct BlockCommand: AsyncParsableCommand {
   func run() async throws {
     try await Console.changing(isVerbose: verbose) {
       let access = try source.namespace.access()
+      if apply { await OverdueBlocks.revert(access) }
       var source = source
       if limiting.unattended, source.folder == nil, source.interval == nil {
         source.interval = Self.unattendedInterval

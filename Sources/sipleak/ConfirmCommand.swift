@@ -26,6 +26,21 @@ struct ConfirmCommand: AsyncParsableCommand {
   }
 }
 
+/// Blocks that nobody has confirmed in time and whose timer was killed.
+enum OverdueBlocks {
+  /// Takes them back; a failure is said and stops nothing.
+  static func revert(_ access: HostAccess) async {
+    do throws(SIPLeakError) {
+      for block in try await PendingBlock.revertOverdue(access: access) {
+        Console.note(
+          "sipleak: taken back, as nobody confirmed it: " + block.sources.joined(separator: ", "))
+      }
+    } catch {
+      Console.report(error, isVerbose: false)
+    }
+  }
+}
+
 /// The process that waits for a confirmation; started by `block`, not by people.
 struct RevertCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(

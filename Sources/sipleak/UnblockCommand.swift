@@ -97,6 +97,7 @@ struct RemovalOptions: ParsableArguments {
   ) async throws {
     try await Console.changing(isVerbose: verbose) {
       let access = try namespace.access()
+      if !isDryRun { await OverdueBlocks.revert(access) }
       let plan = try await RemovalPlan.live(request, access: access)
       if !plan.isEmpty, !isDryRun { try await objecting(access) }
       if isDryRun || plan.isEmpty {

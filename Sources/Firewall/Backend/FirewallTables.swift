@@ -11,21 +11,29 @@ extension FirewallHost {
   /// - Parameters:
   ///   - table: The table, as just read; nothing is done unless it is empty.
   ///   - family: IPv4 or IPv6.
+  ///   - marks: Chains of the caller's that mark the table as made by him; they go in any case, and
+  ///     last, so that the mark stands as long as there is something to be known by it.
   ///   - context: Where the tools are run.
   /// - Returns: Whether the table is gone.
   /// - Throws: ``FirewallError`` when `nft` cannot be run.
   public static func removeEmptyTable(
-    _ table: Table, family: AddressFamily, _ context: ToolContext
+    _ table: Table, family: AddressFamily, marks: [String] = [], _ context: ToolContext
   ) async throws(FirewallError) -> Bool {
-    guard table.chains.allSatisfy({ $0.rules.isEmpty && $0.policy == "ACCEPT" }) else {
-      return false
-    }
-    for chain in table.chains {
+    let others = table.chains.filter { !marks.contains($0.name) }
+    let isEmpty = others.allSatisfy { $0.rules.isEmpty && $0.policy == "ACCEPT" }
+    for chain in isEmpty ? others : [] {
       // A chain that iptables-save prints and that is not there is refused, which is as good.
       let text = "*\(table.name)\n-X \(chain.name)\nCOMMIT\n"
       try? await restore(
         Array(text.utf8), backend: .nft, family: family, testOnly: false, waitSeconds: 0, context)
     }
+    if !marks.isEmpty {
+      let lines = marks.flatMap { ["-F \($0)", "-X \($0)"] }
+      let text = (["*\(table.name)"] + lines + ["COMMIT"]).map { $0 + "\n" }.joined()
+      try await restore(
+        Array(text.utf8), backend: .nft, family: family, testOnly: false, waitSeconds: 0, context)
+    }
+    guard isEmpty else { return false }
     let words = ["table", family == .ipv4 ? "ip" : "ip6", table.name]
     let left = try await context.run("nft", ["list"] + words)
     let text = String(decoding: left.output, as: UTF8.self)

@@ -19,6 +19,8 @@ public struct PendingBlock: Sendable, Hashable, Codable {
   public var sources: [String]
   /// The folder of the history that the block stands in, if in any.
   var state: String?
+  /// The network namespace it stands in, as the operator named it; `nil`: the host's own.
+  var namespace: String?
   /// Input for `ipset restore` that puts our sets back, one text a set.
   var setUndo: [String]
   /// Whether nothing of ours stood before: then nothing is left afterwards.
@@ -35,6 +37,7 @@ public struct PendingBlock: Sendable, Hashable, Codable {
     _ plan: BlockPlan, before: Observation, seconds: Double, state: FilePath? = nil
   ) {
     self.state = state?.string
+    namespace = before.host.namespace
     var generator = SystemRandomNumberGenerator()
     token = String(generator.next() as UInt64, radix: 16)
     deadline = Self.now + seconds
@@ -102,6 +105,22 @@ public struct PendingBlock: Sendable, Hashable, Codable {
 
   /// Whether nobody waits for it any more: its time is over by more than a change takes.
   public var isOverdue: Bool { Self.now > deadline + 30 }
+
+  /// Takes back what nobody has confirmed in time and whose timer is gone, in one namespace.
+  ///
+  /// - Parameter access: How the host is reached.
+  /// - Returns: The blocks that were taken back.
+  /// - Throws: ``SIPLeakError``; then they stay on the list.
+  public static func revertOverdue(
+    access: HostAccess
+  ) async throws(SIPLeakError) -> [PendingBlock] {
+    var reverted: [PendingBlock] = []
+    for block in all() where block.isOverdue && block.namespace == access.name {
+      try await block.revert(access: access)
+      reverted.append(block)
+    }
+    return reverted
+  }
 
   /// Takes it off the list: the block stays.
   ///

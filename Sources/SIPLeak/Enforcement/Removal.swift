@@ -15,9 +15,7 @@ extension Enforcement {
     var done = 0
     for rules in plan.rules {
       do throws(FirewallError) {
-        try await FirewallHost.restore(
-          Array(rules.text.utf8), backend: rules.backend, family: rules.family, testOnly: false,
-          waitSeconds: 5, access.tools)
+        try await remove(rules, request: plan.request)
         done += 1
         report(
           Step(name: "removed", text: "our rules in \(rules.family.rawValue) \(rules.table)"))
@@ -43,7 +41,60 @@ extension Enforcement {
     _ = consume lock
   }
 
-  /// Removes the tables that were not there before us, where nobody has put anything into them.
+  /// Removes our rules of one table; where somebody changed it meanwhile, what is left of them.
+  private func remove(
+    _ rules: BlockPlan.RestoreText, request: RemovalPlan.Request
+  ) async throws(FirewallError) {
+    var rules = rules
+    for _ in 0..<5 {
+      do throws(FirewallError) {
+        try await FirewallHost.restore(
+          Array(rules.text.utf8), backend: rules.backend, family: rules.family, testOnly: false,
+          waitSeconds: 5, access.tools)
+        return
+      } catch {
+        let reading = try await FirewallHost.snapshot(access.tools)
+        guard error.code == .toolFailed, reading.problems.isEmpty else { throw error }
+        let now = RemovalPlan(request, snapshot: reading.snapshot).rules.first {
+          $0.backend == rules.backend && $0.family == rules.family && $0.table == rules.table
+        }
+        guard let now else { return }
+        guard now.text != rules.text else { throw error }
+        rules = now
+      }
+    }
+    throw FirewallError(
+      .toolFailed, operation: "remove our rules in \(rules.table)",
+      found: "somebody changes the table all the time", advice: "Try again in a quiet moment.")
+  }
+
+  /// Removes what is ours in the table of a text by its labels, where nothing of ours stood before.
+  ///
+  /// - Returns: Whether nothing of it is left.
+  func removeOurs(of text: BlockPlan.RestoreText, before: Observation) async -> Bool {
+    func isSame(_ other: BlockPlan.RestoreText) -> Bool {
+      other.backend == text.backend && other.family == text.family && other.table == text.table
+    }
+    let stood = RemovalPlan(.purge, snapshot: before.sample.firewall.snapshot)
+    guard !stood.rules.contains(where: isSame) else { return false }
+    do throws(FirewallError) {
+      let reading = try await FirewallHost.snapshot(access.tools)
+      guard reading.problems.isEmpty else { return false }
+      let plan = RemovalPlan(.purge, snapshot: reading.snapshot)
+      guard plan.kept.isEmpty else { return false }
+      for rules in plan.rules where isSame(rules) {
+        try await FirewallHost.restore(
+          Array(rules.text.utf8), backend: rules.backend, family: rules.family, testOnly: false,
+          waitSeconds: 5, access.tools)
+      }
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /// Removes the tables that were not there before us, where nobody has put anything into them, and
+  /// what marks them as ours in any case.
   ///
   /// An empty table decides nothing, so one that stays is no failure.
   func removeTables(_ tables: [RemovalPlan.MadeTable]) async {
@@ -52,11 +103,17 @@ extension Enforcement {
       let snapshot = try await FirewallHost.snapshot(access.tools).snapshot
       for made in tables where made.backend == .nft {
         guard
-          let table = snapshot.rulesets.first(where: {
+          var table = snapshot.rulesets.first(where: {
             $0.backend == made.backend && $0.family == made.family
           })?.table(made.name)
         else { continue }
-        _ = try await FirewallHost.removeEmptyTable(table, family: made.family, access.tools)
+        if made.onlyWithoutChains { table.chains = [] }
+        var marks: [Chain] = []
+        if let mark = table.chain(OwnObjects.dropChain), mark.rules.allSatisfy(OwnObjects.owns) {
+          marks.append(mark)
+        }
+        _ = try await FirewallHost.removeEmptyTable(
+          table, family: made.family, marks: marks.map(\.name), access.tools)
       }
     } catch {
       return

@@ -139,10 +139,7 @@ public struct Verification: Sendable {
       decided = decided ?? walk.decidingRule
     }
     let place = decided.map { "at \($0.place)" } ?? "by the rules"
-    let dropped =
-      now.sample.firewall.snapshot.ownSet(entry.address.family)?.entries
-      .first { $0.element == entry.element }?.counters?.packets
-    let count = dropped.map { ", \($0) packets counted by its block" } ?? ""
+    let count = Self.count(of: entry, in: now)
     let left = BlockPlan.flows(
       of: [entry], observation: now, place: plan.request.place)
     if left.isEmpty {
@@ -158,12 +155,39 @@ public struct Verification: Sendable {
           text: "\(entry.address): its packets are refused \(place); conntrack still holds "
             + "\(left.count) flow(s), as they reach it first\(count)"))
     } else {
-      lines.append(
-        Line(
-          answer: .notYetSeen,
-          text: "\(entry.address): its packets are refused \(place), but \(left.count) flow(s) "
-            + "are still in the table\(count)"))
+      let doubts = left.compactMap { key -> String? in
+        switch now.stillness(of: key) {
+        case .still: nil
+        case .moving: "packets still move in it"
+        case .unknown(let why): why
+        }
+      }
+      let held = "\(left.count) flow(s) are still in the table"
+      if let doubt = doubts.first {
+        lines.append(
+          Line(
+            answer: .notYetSeen,
+            text: "\(entry.address): its packets are refused \(place), but \(held): \(doubt)"
+              + count))
+      } else {
+        lines.append(
+          Line(
+            answer: .verified,
+            text: "\(entry.address): its packets are refused \(place); \(held), and no packet "
+              + "moves in them any more\(count)"))
+      }
     }
+  }
+
+  /// What the entry of our set has stopped: in all, and between the two readings.
+  private static func count(of entry: BlockPlan.Entry, in now: Observation) -> String {
+    func packets(_ sample: Observation.Sample?) -> UInt64? {
+      sample?.firewall.snapshot.ownSet(entry.address.family)?.entries
+        .first { $0.element == entry.element }?.counters?.packets
+    }
+    guard let all = packets(now.sample) else { return "" }
+    let recent = packets(now.earlier).map { all >= $0 ? all - $0 : 0 } ?? 0
+    return ", \(all) packets counted by its block" + (recent > 0 ? ", \(recent) just now" : "")
   }
 
   /// The packets the peer would send next, as the block meets them.

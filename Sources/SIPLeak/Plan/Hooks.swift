@@ -29,6 +29,9 @@ struct Hooks {
   /// Whether the table is not there before us: then a purge takes it away again.
   var makesTable = false
 
+  /// The tables that ours may be the first rules of.
+  static let tables = ["raw", "mangle"]
+
   /// A drop ahead of connection tracking, and answers to blocked peers kept untracked.
   ///
   /// The drop alone is not enough: the server's own retransmissions and keepalives open the flow
@@ -181,7 +184,8 @@ struct Hooks {
       undo += old.map { "-I \(jump.from) \($0.index) " + $0.rule.specification }
     }
     for own in chains where table?.chain(own.name) == nil {
-      undo += ["-F \(own.name)", "-X \(own.name)"]
+      undo += OwnObjects.removal(
+        of: own.name, leavingMark: makesTable && table == nil && backend == .nft)
     }
     return BlockPlan.RestoreText(
       backend: backend, family: family, table: self.table, text: transaction(lines),

@@ -42,6 +42,15 @@ public enum OwnObjects {
       + "maxelem 1000000 counters comment"
   }
 
+  /// The lines that remove a chain of ours.
+  ///
+  /// In a table of ours the mark stays until the table itself goes, so that whoever finds what a
+  /// removal that died has left knows that the table is ours.
+  static func removal(of chain: String, leavingMark: Bool) -> [String] {
+    guard leavingMark, chain == dropChain else { return ["-F \(chain)", "-X \(chain)"] }
+    return ["-F \(chain)", "-A \(chain) \(versionRule(makesTable: true))"]
+  }
+
   /// Whether a rule carries a comment of ours.
   public static func owns(_ rule: Rule) -> Bool {
     rule.comment?.hasPrefix(label) ?? false

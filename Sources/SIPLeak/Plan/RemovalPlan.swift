@@ -36,6 +36,8 @@ public struct RemovalPlan: Sendable {
     public var family: AddressFamily
     /// The table's name.
     public var name: String
+    /// Whether it goes only if it has no chain at all, empty ones included: those are not ours.
+    public var onlyWithoutChains = false
   }
 
   /// Whether there is nothing to take back.
@@ -102,6 +104,7 @@ public struct RemovalPlan: Sendable {
     let names = [OwnObjects.dropChain, OwnObjects.answerChain]
     for ruleset in snapshot.rulesets {
       for table in ruleset.tables {
+        let isMade = ruleset.backend == .nft && OwnObjects.made(table)
         var lines: [String] = []
         for chain in table.chains where !names.contains(chain.name) {
           let ours = chain.rules.filter {
@@ -124,10 +127,21 @@ public struct RemovalPlan: Sendable {
             kept.append("chain \(name) in \(table.name): a rule that is not ours jumps to it")
             continue
           }
-          lines += ["-F \(name)", "-X \(name)"]
+          lines += OwnObjects.removal(
+            of: name, leavingMark: isMade && table.chain(OwnObjects.dropChain) != nil)
+        }
+        // A removal that died just before its last step leaves a table without any chain, which the
+        // tools print with empty ones.
+        if ruleset.backend == .nft, snapshot.hasOwnSet, Hooks.tables.contains(table.name),
+          table.chains.allSatisfy({ $0.rules.isEmpty && $0.policy == "ACCEPT" })
+        {
+          tables.append(
+            MadeTable(
+              backend: ruleset.backend, family: ruleset.family, name: table.name,
+              onlyWithoutChains: true))
         }
         guard !lines.isEmpty else { continue }
-        if OwnObjects.made(table), ruleset.backend == .nft {
+        if isMade {
           tables.append(
             MadeTable(backend: ruleset.backend, family: ruleset.family, name: table.name))
         }

@@ -1,0 +1,61 @@
+import Conntrack
+
+/// What two readings of one flow say about the packets that still belong to it.
+enum FlowStillness: Equatable {
+  /// Not a packet between the readings: what still comes from the peer is not of this flow.
+  case still
+  /// Packets between the readings.
+  case moving
+  /// The readings do not tell, with the reason.
+  case unknown(String)
+
+  /// Compares two readings; pure.
+  ///
+  /// The counters tell where accounting is on. Where it is not, each packet sets the time the flow
+  /// has left to its full length again, so that a flow without any loses as much as has passed. What
+  /// a flow table in hardware or software carries, conntrack neither counts nor times.
+  ///
+  /// - Parameters:
+  ///   - earlier: The flow in the first reading, or `nil` where it was not there.
+  ///   - later: The flow in the second.
+  ///   - seconds: The time between the readings.
+  init(earlier: Flow?, later: Flow, seconds: Double) {
+    guard let earlier else {
+      self = .unknown("it is new since the first of two readings")
+      return
+    }
+    guard earlier.status.union(later.status).isDisjoint(with: [.offload, .hardwareOffload]) else {
+      self = .unknown("it is offloaded, and then only its end proves anything")
+      return
+    }
+    if let first = Self.packets(earlier), let second = Self.packets(later) {
+      self = first == second ? .still : .moving
+      return
+    }
+    guard !later.status.contains(.fixedTimeout), let first = earlier.timeout,
+      let second = later.timeout, seconds >= 1
+    else {
+      self = .unknown("its packets are not counted (net.netfilter.nf_conntrack_acct)")
+      return
+    }
+    self = Double(first) - Double(second) >= seconds.rounded(.down) ? .still : .moving
+  }
+
+  /// Both directions: the host's packets keep a flow alive as well as the peer's.
+  private static func packets(_ flow: Flow) -> UInt64? {
+    guard let original = flow.originalCounters, let reply = flow.replyCounters else { return nil }
+    return original.packets &+ reply.packets
+  }
+}
+
+extension Observation {
+  /// How still a flow of the newest reading has been since the earlier one.
+  func stillness(of key: FlowKey) -> FlowStillness {
+    guard let later = sample.flows.first(where: { $0.key == key }), let earlier else {
+      return .unknown("it was read only once")
+    }
+    return FlowStillness(
+      earlier: earlier.flows.first { $0.key == key }, later: later,
+      seconds: sample.time - earlier.time)
+  }
+}

@@ -1,0 +1,202 @@
+import Addressing
+import Firewall
+import Lab
+import SIPLeak
+import Testing
+
+extension Kernel {
+  /// What is there after sipleak was killed, at every call of a tool.
+  @Suite struct Crashes {
+    private static let blocking = [
+      "block", "203.0.113.66", "2001:db8:a::66", "--apply", "--verify-after", "0", "--for", "1h",
+      "--no-history",
+    ]
+
+    /// A host with somebody's rules, of both families and in our tables too.
+    struct Host {
+      let backend: Backend
+      let pbx: LabHost
+      let knife: Knife
+      /// All rules and sets before sipleak.
+      let untouched: [String]
+
+      static func with(
+        _ backend: Backend, _ body: (Host) async throws -> Void
+      ) async throws {
+        try await Lab.with { lab in
+          for (tool, family) in [("iptables", AddressFamily.ipv4), ("ip6tables", .ipv6)] {
+            try await lab.pbx.run(
+              ["\(tool)-\(backend.rawValue)-restore"], input: ReferenceRuleset.text(family))
+          }
+          // One family has a raw table of somebody's, the other gets one from us.
+          try await lab.pbx.run(
+            ["iptables-\(backend.rawValue)-restore"],
+            input: """
+              *raw
+              :PREROUTING ACCEPT [0:0]
+              :OUTPUT ACCEPT [0:0]
+              :theirs - [0:0]
+              -A PREROUTING -p tcp -m tcp --dport 8 -m comment --comment "not \\"sipleak\\"" -j theirs
+              -A theirs -s 192.0.2.200/32 -j DROP
+              COMMIT
+
+              """)
+          let knife = try await Knife.make(on: lab.pbx)
+          let host = Host(
+            backend: backend, pbx: lab.pbx, knife: knife,
+            untouched: try await saved(lab.pbx, backend))
+          try await body(host)
+        }
+      }
+
+      private static func saved(_ pbx: LabHost, _ backend: Backend) async throws -> [String] {
+        var lines: [String] = []
+        for tool in ["iptables", "ip6tables"] {
+          let text = try await pbx.run(["\(tool)-\(backend.rawValue)-save"]).output
+          for line in text.split(separator: "\n").map(String.init) where !line.hasPrefix("#") {
+            // A legacy table that was once there stays, empty.
+            guard backend == .nft || line.hasPrefix("-") || line.contains(" - ") else { continue }
+            if line.hasPrefix(":") {
+              lines.append(String(line.split(separator: "[")[0]))
+            } else {
+              // The second apply finds the legacy table that the first one made.
+              lines.append(line.replacing(", table made", with: ""))
+            }
+          }
+        }
+        var sets: [String] = []
+        for line in try await pbx.run(["ipset", "save"]).output.split(separator: "\n") {
+          // Times run down and the table's seed is drawn.
+          let words = line.split(separator: " ").prefix(line.hasPrefix("add") ? 3 : 5)
+          sets.append(words.joined(separator: " "))
+        }
+        return lines + sets.sorted()
+      }
+
+      func saved() async throws -> [String] { try await Self.saved(pbx, backend) }
+
+      func sipleak(_ words: [String]) async throws -> ToolOutput {
+        try await pbx.attempt([Commands.program] + words)
+      }
+
+      /// Checks that no rule of somebody else's is gone, new, or elsewhere.
+      func expectOthersUntouched(_ cut: String) async throws {
+        func others(_ lines: [String]) -> [String] {
+          lines.filter { $0.hasPrefix("-A") && !$0.contains("\"sipleak:") }
+        }
+        #expect(others(try await saved()) == others(untouched), "\(cut)")
+      }
+
+      /// Checks that `purge` leaves nothing of ours.
+      func expectPurged(_ cut: String) async throws {
+        let result = try await sipleak(["purge", "--no-history"])
+        #expect(result.status == 0, "\(cut): \(result)")
+        #expect(try await saved() == untouched, "\(cut)")
+      }
+    }
+
+    @Test(
+      "Killed at any step of an apply, it has touched nobody's rule, and the next run completes it",
+      arguments: [Backend.nft, .legacy])
+    func apply(backend: Backend) async throws {
+      try await Host.with(backend) { host in
+        let calls = try await host.knife.calls(Self.blocking)
+        #expect(calls.filter(\.isChange).count == 3, "\(calls)")
+        let complete = try await host.saved()
+        try await host.expectPurged("whole")
+        for cut in calls.cuts {
+          let name = "\(cut) \(calls[cut.call - 1].tool)"
+          try await host.knife.kill(Self.blocking, at: cut.call, cut.moment)
+          try await host.expectOthersUntouched(name)
+          if calls[cut.call - 1].isChange {
+            let again = try await host.sipleak(Self.blocking)
+            #expect(again.status == 0, "\(name): \(again)")
+            #expect(try await host.saved() == complete, "\(name)")
+            try await host.expectPurged(name)
+            try await host.knife.kill(Self.blocking, at: cut.call, cut.moment)
+          }
+          try await host.expectPurged(name)
+        }
+      }
+    }
+
+    @Test(
+      "Killed at any step of an unblock or a purge, it has touched nobody's rule, and the next ends it",
+      arguments: [Backend.nft, .legacy])
+    func undo(backend: Backend) async throws {
+      try await Host.with(backend) { host in
+        for words in [["unblock", "--all", "--no-history"], ["purge", "--no-history"]] {
+          #expect(try await host.sipleak(Self.blocking).status == 0)
+          let calls = try await host.knife.calls(words)
+          try await host.expectPurged("whole")
+          for cut in calls.cuts {
+            let name = "\(words[0]) \(cut) \(calls[cut.call - 1].tool)"
+            #expect(try await host.sipleak(Self.blocking).status == 0, "\(name)")
+            try await host.knife.kill(words, at: cut.call, cut.moment)
+            try await host.expectOthersUntouched(name)
+            try await host.expectPurged(name)
+          }
+        }
+      }
+    }
+
+    @Test(
+      "Killed while it takes a failed apply back, it has touched nobody's rule, and a purge ends it",
+      arguments: [Backend.nft, .legacy])
+    func takingBack(backend: Backend) async throws {
+      try await Host.with(backend) { host in
+        let failing = "iptables-\(backend.rawValue)-restore"
+        // The second family's rules are refused after the first one's stand.
+        let order = try await host.knife.calls(Self.blocking).filter(\.isChange).map(\.tool)
+        try await host.expectPurged("whole")
+        let last = try #require(order.last)
+        #expect(last != order[1] && order.contains(failing))
+        try await host.knife.fail(last)
+        let calls = try await host.knife.calls(Self.blocking, status: 4)
+        #expect(try await host.saved() == host.untouched)
+        let first = try #require(calls.lastIndex { $0.tool == last && $0.isChange })
+        for cut in calls.cuts where cut.call > first + 1 {
+          let name = "\(cut) \(calls[cut.call - 1].tool)"
+          try await host.knife.kill(Self.blocking, at: cut.call, cut.moment)
+          try await host.expectOthersUntouched(name)
+          try await host.expectPurged(name)
+        }
+        try await host.knife.fail(last, false)
+      }
+    }
+
+    @Test("Killed while it takes back what nobody confirmed, the next run takes it back")
+    func revert() async throws {
+      try await Host.with(.nft) { host in
+        func block() async throws -> PendingBlock {
+          let words = Self.blocking + ["--confirm-within", "1h"]
+          let result = try await host.sipleak(words)
+          #expect(result.status == 0, "\(result)")
+          let pending = try #require(PendingBlock.all().first)
+          // Its time is over, and its timer sleeps.
+          try await host.pbx.run([
+            "sed", "-i", "s/\"deadline\":[0-9.e+]*/\"deadline\":1/",
+            "/run/sipleak-pending-\(pending.token)",
+          ])
+          #expect(PendingBlock.all().map(\.isOverdue) == [true])
+          return pending
+        }
+        let pending = try await block()
+        let calls = try await host.knife.calls(["revert", pending.token])
+        #expect(try await host.saved() == host.untouched)
+        for cut in calls.cuts {
+          let name = "\(cut) \(calls[cut.call - 1].tool)"
+          let pending = try await block()
+          try await host.knife.kill(["revert", pending.token], at: cut.call, cut.moment)
+          try await host.expectOthersUntouched(name)
+          #expect(PendingBlock.all().map(\.token) == [pending.token], "\(name)")
+          let next = try await host.sipleak(["block", "--apply", "--no-history"])
+          #expect(next.status == 0, "\(name): \(next)")
+          #expect(next.errors.contains("nobody confirmed"), "\(name): \(next)")
+          #expect(PendingBlock.all().isEmpty, "\(name)")
+          try await host.expectPurged(name)
+        }
+      }
+    }
+  }
+}

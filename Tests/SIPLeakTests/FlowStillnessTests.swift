@@ -1,0 +1,100 @@
+import Conntrack
+import Testing
+
+@testable import SIPLeak
+
+@Suite("Whether a flow stands still") struct FlowStillnessTests {
+  private func held(
+    timeout: UInt32 = 100, packets: (UInt64, UInt64)? = nil, _ status: FlowStatus = .seenReply
+  ) -> Flow {
+    var flow = flow("203.0.113.66:24376", "192.0.2.5:5060", status)
+    flow.timeout = timeout
+    flow.originalCounters = packets.map { Flow.Counters(packets: $0.0, bytes: 0) }
+    flow.replyCounters = packets.map { Flow.Counters(packets: $0.1, bytes: 0) }
+    return flow
+  }
+
+  private func answer(_ first: Flow?, _ second: Flow, after seconds: Double = 2) -> FlowStillness {
+    FlowStillness(earlier: first, later: second, seconds: seconds)
+  }
+
+  @Test("Where packets are counted, one in either direction is movement, whatever the time left")
+  func counted() {
+    let before = held(packets: (5, 7))
+    #expect(answer(before, held(timeout: 120, packets: (5, 7))) == .still)
+    #expect(answer(before, held(timeout: 98, packets: (6, 7))) == .moving)
+    #expect(answer(before, held(timeout: 98, packets: (5, 8))) == .moving)
+  }
+
+  @Test("Where they are not, a flow without packets loses as much time as has passed")
+  func timed() {
+    #expect(answer(held(timeout: 100), held(timeout: 98)) == .still)
+    #expect(answer(held(timeout: 100), held(timeout: 97), after: 2.4) == .still)
+    for later: UInt32 in [99, 100, 120] {
+      #expect(answer(held(timeout: 100), held(timeout: later)) == .moving)
+    }
+  }
+
+  @Test("What two readings cannot tell is unknown, with its reason")
+  func unknown() {
+    for status: FlowStatus in [.offload, .hardwareOffload] {
+      for packets in [nil, (1, 1)] as [(UInt64, UInt64)?] {
+        let flow = held(timeout: 100, packets: packets, [.seenReply, status])
+        guard case .unknown(let why) = answer(flow, held(timeout: 98, packets: packets)) else {
+          Issue.record("an offloaded flow is called still")
+          continue
+        }
+        #expect(why.contains("offloaded"))
+      }
+    }
+    guard case .unknown = answer(nil, held()),
+      case .unknown = answer(held(), held(), after: 0.5),
+      case .unknown = answer(held(), held(timeout: 98, [.seenReply, .fixedTimeout]))
+    else {
+      Issue.record("unknown is called known")
+      return
+    }
+  }
+
+  @Test("A flow still held proves a block only where no packet moves in it any more")
+  func verification() throws {
+    var host = SavedHost()
+    host.flows = [held(packets: (5, 7))]
+    let before = try host.observation()
+    let plan = try host.plan()
+    host.rules += """
+      *raw
+      :PREROUTING ACCEPT [0:0]
+      :SIPLEAK - [0:0]
+      -A PREROUTING -m comment --comment "sipleak: ahead of conntrack" -j SIPLEAK
+      -A SIPLEAK -m comment --comment "sipleak: chain v1"
+      -A SIPLEAK -p udp -m set --match-set sipleak4 src,dst -m comment --comment "sipleak: blocked peer" -j DROP
+      COMMIT
+
+      """
+    func verify(_ first: Flow?, _ second: Flow, _ dropped: [Int]) throws -> Verification {
+      func reading(_ flow: Flow?, _ dropped: Int) throws -> Observation {
+        var host = host
+        host.flows = flow.map { [$0] } ?? []
+        host.sets = """
+          create sipleak4 hash:net,port family inet hashsize 1024 maxelem 1000000 timeout 0 counters comment
+          add sipleak4 203.0.113.66,udp:5060 timeout 100 packets \(dropped) bytes 0 comment "sipleak: x"
+
+          """
+        return try host.observation()
+      }
+      var now = try reading(second, dropped[1])
+      now.earlier = try reading(first, dropped[0]).sample
+      now.earlier?.time -= 2
+      return Verification(plan, before: before, now: now, policy: AuditPolicy())
+    }
+    let still = try verify(held(packets: (5, 7)), held(timeout: 98, packets: (5, 7)), [10, 30])
+    #expect(still.answer == .verified, "\(still.lines)")
+    #expect(still.lines[0].text.contains("30 packets counted by its block, 20 just now"))
+    let moving = try verify(held(packets: (5, 7)), held(packets: (6, 7)), [10, 10])
+    #expect(moving.answer == .notYetSeen)
+    #expect(moving.lines[0].text.contains("packets still move in it"))
+    #expect(try verify(nil, held(packets: (5, 7)), [0, 0]).answer == .notYetSeen)
+    #expect(!moving.mustBeTakenBack)
+  }
+}
