@@ -1,5 +1,4 @@
 import ArgumentParser
-import Dispatch
 import Glibc
 import SIPLeak
 
@@ -114,8 +113,7 @@ struct TraceCommand: AsyncParsableCommand {
 
   private func count(_ request: TraceRequest, _ run: TraceRun) async throws -> Int32 {
     let stop = TraceStop()
-    let signals = Self.stopping(stop)
-    defer { for signal in signals { signal.cancel() } }
+    StopSignals.call { stop.stop() }
     let result = try await run.run(request, endpoints: sip.endpoints, stop: stop, report: step)
     switch format {
     case .json: Console.print(try TraceJSON(result).line())
@@ -141,8 +139,7 @@ struct TraceCommand: AsyncParsableCommand {
       return 0
     }
     let stop = TraceStop()
-    let signals = Self.stopping(stop)
-    defer { for signal in signals { signal.cancel() } }
+    StopSignals.call { stop.stop() }
     let trace = try await tracing.run(request, endpoints: sip.endpoints, stop: stop, report: step)
     switch format {
     case .json: Console.print(try TraceJSON(trace).line())
@@ -167,17 +164,6 @@ struct TraceCommand: AsyncParsableCommand {
       var line = StepText.line(step.name, step.text, style: TextStyle(width: style.width))
       line.removeLast()
       Console.note(line)
-    }
-  }
-
-  /// Makes signals end the counting instead of the process, so that the rules are taken out.
-  private static func stopping(_ stop: TraceStop) -> [any DispatchSourceSignal] {
-    Console.holdSignals()
-    return [SIGINT, SIGTERM, SIGHUP].map { number in
-      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-      source.setEventHandler { @Sendable in stop.stop() }
-      source.resume()
-      return source
     }
   }
 }

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Conntrack
-import Dispatch
 import Glibc
 import SIPLeak
 
@@ -79,9 +78,7 @@ struct WatchCommand: AsyncParsableCommand {
       // Before signals are held: Ctrl-C ends a look-up that takes its time.
       let policy = try await trust.policy(StateOptions.usualFolder)
       let stop = Watch.Stop()
-      let signals = Self.stopping(stop)
-      // Not cancelled: a signal on its way would then end the program before its summary.
-      defer { withExtendedLifetime(signals) {} }
+      StopSignals.call { stop.stop() }
       var watch = Watch(
         sip.endpoints, policy: policy, access: try namespace.access(), interval: interval,
         length: length)
@@ -120,16 +117,5 @@ struct WatchCommand: AsyncParsableCommand {
     }
     // Nobody reads any more (`| head`): watching on would be for nothing.
     return !Console.isReaderGone
-  }
-
-  /// Ends the watch on the usual signals.
-  private static func stopping(_ stop: Watch.Stop) -> [any DispatchSourceSignal] {
-    [SIGINT, SIGTERM, SIGHUP].map { number in
-      signal(number, SIG_IGN)
-      let source = DispatchSource.makeSignalSource(signal: number)
-      source.setEventHandler { @Sendable in stop.stop() }
-      source.resume()
-      return source
-    }
   }
 }
