@@ -101,9 +101,9 @@ public struct Finding: Sendable, Hashable {
   /// The flow.
   public var flow: Flow?
   /// The expectation, for a finding about one that nobody has used yet.
-  public var expectation: Expectation?
+  @Boxed public var expectation: Expectation? = nil
   /// What moved between two samples.
-  public var increments: Increments?
+  @Boxed public var increments: Increments? = nil
   /// The rules that leave the verdict as NEW open.
   var hangsOn: [RuleReference] = []
 
