@@ -41,6 +41,10 @@ struct Stability {
   }
 
   /// Everything of a firewall that decides, without what only counts or runs down.
+  ///
+  /// The members of timed sets come and go with every offender (fail2ban, `-j SET`): whom they admit
+  /// is never blocked and whom they refuse is judged without them (``FirewallSnapshot/atAnyTime``), so
+  /// they are no part of it. Ours are: another sipleak may have been here.
   private static func shape(_ snapshot: FirewallSnapshot) -> [[UInt8]] {
     var lines: [[UInt8]] = []
     for ruleset in snapshot.rulesets {
@@ -54,6 +58,7 @@ struct Stability {
     }
     for set in snapshot.sets ?? [] {
       lines.append(Array("\(set.name) \(set.type)".utf8))
+      if set.createOptions.contains("timeout"), !OwnObjects.owns(set) { continue }
       // The kernel's hash order is not stable.
       lines += set.entries.map { Array("\($0.element) \($0.isException)".utf8) }
         .sorted { $0.lexicographicallyPrecedes($1) }
