@@ -142,7 +142,14 @@ public struct Verification: Sendable {
     let count = Self.count(of: entry, in: now)
     let left = BlockPlan.flows(
       of: [entry], observation: now, place: plan.request.place)
-    if left.isEmpty {
+    if left.isEmpty, !now.problems.isEmpty {
+      // A flow that was not read is not gone.
+      lines.append(
+        Line(
+          answer: .notYetSeen,
+          text: "\(entry.address): its packets are refused \(place); not everything could be read, "
+            + "so its flow may be there still\(count)"))
+    } else if left.isEmpty {
       lines.append(
         Line(
           answer: .verified,
