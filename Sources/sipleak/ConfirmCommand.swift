@@ -75,13 +75,14 @@ struct RevertCommand: AsyncParsableCommand {
     // Held from now on: the process that the namespace is named by may end.
     let access = try namespace.access()
     Console.holdSignals()
+    let started = PendingBlock.now
+    guard var deadline = PendingBlock.load(token)?.deadline else { return }
     var failures = 0
-    var deadline = 0.0
     // Another sipleak, or whoever holds the xtables lock, may be at work for a while.
     while failures < Self.mostFailures {
-      // Read again each time: it may be confirmed, or be given more time.
+      // Read again each time: it may be confirmed, or its time be set again after the check.
       guard let pending = PendingBlock.load(token) else { return }
-      deadline = max(deadline, pending.deadline)
+      if pending.deadline > started { deadline = pending.deadline }
       let left = deadline - PendingBlock.now
       guard left <= 0 else {
         // Short naps: the time is counted by the clock, not by the sleep, which stops in suspend.

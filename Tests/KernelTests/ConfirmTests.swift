@@ -101,6 +101,22 @@ extension Kernel {
       }
     }
 
+    @Test("The timer of a block takes the time that is set again after the check")
+    func setAgain() async throws {
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
+        let (plan, before) = try await leaky.plan()
+        let block = PendingBlock(plan, before: before, seconds: 100_000)
+        _ = try await leaky.block()
+        try block.save()
+        let timer = Task { try await pbx.attempt([Self.program, "revert", block.token]) }
+        #expect(try block.rearm(seconds: 0.1))
+        #expect(try await isLifted(leaky))
+        #expect(try await timer.value.status == 0)
+        #expect(try await pbx.run(["ipset", "save"]).output.isEmpty)
+      }
+    }
+
     @Test("A block in the table of others is kept by what is written down about it")
     func history() async throws {
       try await LeakyLab.with { leaky in
