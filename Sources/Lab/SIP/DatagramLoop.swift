@@ -149,12 +149,13 @@ final class DatagramLoop: OpenEndpoint {
   ) {
     var buffer = [UInt8](repeating: 0, count: 65536)
     while let wait = sendDue() {
-      let asked = state.withLock { $0.asked }
+      let (asked, isAsked) = state.withLock { ($0.asked, $0.asked > $0.drained) }
       var files = [
         pollfd(fd: socket.descriptor, events: Int16(POLLIN), revents: 0),
         pollfd(fd: wakeRead, events: Int16(POLLIN), revents: 0),
       ]
-      _ = unsafe poll(&files, 2, wait)
+      // Whoever asked has waked it, so there is no second wake to wait for.
+      _ = unsafe poll(&files, 2, isAsked ? 0 : wait)
       if files[1].revents != 0 {
         var bytes = [UInt8](repeating: 0, count: 64)
         _ = unsafe read(wakeRead, &bytes, bytes.count)
