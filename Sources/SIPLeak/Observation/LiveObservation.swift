@@ -208,6 +208,9 @@ private struct HostReader {
     }
     var asked: Set<PeerEnds> = []
     var result: [NetworkFacts.PeerRoute] = []
+    // Grown by doubling, each would be there twice at its largest.
+    asked.reserveCapacity(min(flows.count, 1 << 16))
+    result.reserveCapacity(min(flows.count, 1 << 16))
     for flow in flows {
       guard
         let sides = FlowSides(
