@@ -39,7 +39,7 @@ struct AuditCommand: AsyncParsableCommand {
       if isLive, let history = state.open(for: source.namespace) {
         let now = observation.sample.time
         StateOptions.attempt { () throws(SIPLeakError) in
-          audit = audit.noting(try history.notes(at: now))
+          audit.note(try history.notes(at: now))
           // What was read in part may be wrong, and would be remembered.
           guard audit.isComplete else { return }
           try history.record(audit.findings, admitted: audit.admitted, at: now)
