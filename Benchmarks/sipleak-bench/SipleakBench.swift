@@ -14,7 +14,7 @@ struct SipleakBench: AsyncParsableCommand {
       entries is what the machine's net.netfilter.nf_conntrack_max allows, up to what is asked for.
       """,
     subcommands: [
-      Compare.self, Blocks.self, Walk.self, Load.self, Flood.self, Count.self,
+      Compare.self, Blocks.self, Walk.self, Load.self, Flood.self, Count.self, Until.self,
     ], defaultSubcommand: Compare.self)
 }
 
