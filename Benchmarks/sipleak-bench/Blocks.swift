@@ -13,6 +13,7 @@ struct Blocks: AsyncParsableCommand {
   @Option(parsing: .singleValue, help: "nft or legacy; may be repeated. Both by default.")
   var backend: [String] = []
   @Flag(help: "Leave out the packets.") var noPackets = false
+  @Flag(help: "Leave out what blocking takes.") var noSpeed = false
 
   func validate() throws {
     if backend.contains(where: { !["nft", "legacy"].contains($0) }) {
@@ -29,8 +30,8 @@ struct Blocks: AsyncParsableCommand {
       let blocks = BlocksBenchmark(bench: bench, backend: backend)
       try await blocks.addCarriers()
       try await blocks.loadRules()
-      try await blocks.speed(sources, rounds: rounds)
-      if many > 0 { try await blocks.long(many, rounds: rounds) }
+      if !noSpeed { try await blocks.speed(sources, rounds: rounds) }
+      if !noSpeed, many > 0 { try await blocks.long(many, rounds: rounds) }
       if !noPackets {
         try await blocks.packets([0, sources] + (many > 0 ? [many] : []), rounds: rounds)
       }

@@ -1,6 +1,7 @@
 import Addressing
 import Conntrack
 import Firewall
+import HostNetwork
 import Testing
 
 @testable import SIPLeak
@@ -20,7 +21,7 @@ struct ManyBlocksTests {
   func flows() throws {
     var host = SavedHost()
     host.network.addresses.append(
-      .init(address: address("2001:db8::5"), prefixLength: 64, interface: "eth0"))
+      LocalAddress(address: address("2001:db8::5"), prefixLength: 64, interface: "eth0"))
     host.flows = [
       flow("203.0.113.66:1000", "192.0.2.5:5060", .seenReply, id: 1),
       flow("203.0.113.66:1000", "192.0.2.5:5060", .seenReply, transport: .tcp, id: 2),
