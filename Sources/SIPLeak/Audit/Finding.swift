@@ -31,7 +31,7 @@ public enum Level: String, Sendable, Hashable, Codable {
 }
 
 /// How firmly the flow stands.
-public enum Grade: String, Sendable, Hashable, Codable {
+public enum Grade: String, Sendable, Hashable, Codable, CaseIterable {
   /// The kernel marked it ASSURED.
   case assured
   /// Seen in both directions; passes the state rule just as well (facts B3).
