@@ -39,7 +39,7 @@ struct AuditCommand: AsyncParsableCommand {
       if isLive, let history = state.open(for: source.namespace) {
         let now = observation.sample.time
         if let notes = StateOptions.exchange(history, audit, at: now) {
-          audit = audit.noting(notes)
+          audit.note(notes)
         }
       }
       let isSilent = quiet && audit.isClean

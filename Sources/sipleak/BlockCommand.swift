@@ -16,6 +16,9 @@ struct BlockCommand: AsyncParsableCommand {
       With --sample only peers that both readings show are blocked, and nobody while the firewall \
       changed in between: use it with 60s wherever no person looks on.
 
+      Nothing is written on a plan that is not true any more: where another program changes the \
+      firewall meanwhile, all is read and planned again, up to five times without --sample.
+
       Exit status: 0 done, 1 failed and nothing changed, 4 failed and taken back, 5 failed and \
       something is left (it says what).
       """)
@@ -117,43 +120,63 @@ struct BlockCommand: AsyncParsableCommand {
       if limiting.unattended, source.folder == nil, source.interval == nil {
         source.interval = Self.unattendedInterval
       }
-      let observation = try await source.observation(sip, access: access)
-      if verbose { Console.note(ReadingText.lines(observation)) }
-      let policy = try await trust.policy(state.folder)
-      let audit = Audit(observation, policy: policy)
-      let isLive = source.folder == nil
-      let history =
-        if isLive { state.open(for: source.namespace) } else { try? state.openForReading() }
-      // Cron may run nothing else: who is admitted today must be known tomorrow.
-      let notes = history.flatMap {
-        StateOptions.exchange($0, audit, at: observation.sample.time)
+      var resolved: AuditPolicy?
+      // Two readings a minute apart are made by whoever starts it again.
+      let attempts = (source.interval ?? 0) > 0 ? 1 : Enforcement.attempts
+      return try await Enforcement.whileStale(attempts: attempts) { attempt in
+        Console.note(
+          "sipleak: the firewall changed while the block was planned; read again (\(attempt) of "
+            + "\(attempts))")
+      } _: {
+        let observation = try await source.observation(sip, access: access)
+        if verbose { Console.note(ReadingText.lines(observation)) }
+        // Names and commands once: what takes long makes a plan old.
+        let policy = if let resolved { resolved } else { try await trust.policy(state.folder) }
+        resolved = policy
+        return try await plan(observation, policy, access)
       }
-      var request = BlockRequest(
-        named: addresses, place: place, seconds: UInt32(seconds ?? Self.usualSeconds),
-        limits: limiting.limits(
-          notes, gap: state.gap(for: source.namespace), doubles: seconds == nil),
-        backend: limiting.backend, prefix6: limiting.prefix6)
-      request.shortens = seconds != nil
-      let plan = BlockPlan(request, audit: audit, observation: observation, policy: policy)
-      for problem in audit.problems {
-        Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
-      }
-      // Somebody should be blocked and is not.
-      let isRefused =
-        !plan.obstacles.isEmpty
-        || plan.isEmpty && (!addresses.isEmpty || plan.omissions.contains { !$0.isOnRequest })
-      if apply, !observation.problems.isEmpty {
-        throw SIPLeakError(
-          .unchanged, "nothing is blocked on a partial reading",
-          advice: "See above what could not be read; nothing was changed.")
-      }
-      guard apply, !plan.isEmpty else {
-        let isIdle = plan.isEmpty && plan.obstacles.isEmpty && addresses.isEmpty
-        if !(quiet && isIdle) { try show(plan, observation) }
-        return isRefused ? 1 : 0
-      }
-      return try await enforce(plan, observation, policy, access, history)
     }
+  }
+
+  /// Plans, and applies where that is asked.
+  ///
+  /// - Returns: The exit status.
+  private func plan(
+    _ observation: Observation, _ policy: AuditPolicy, _ access: HostAccess
+  ) async throws -> Int32 {
+    let audit = Audit(observation, policy: policy)
+    let isLive = source.folder == nil
+    let history =
+      if isLive { state.open(for: source.namespace) } else { try? state.openForReading() }
+    // Cron may run nothing else: who is admitted today must be known tomorrow.
+    let notes = history.flatMap {
+      StateOptions.exchange($0, audit, at: observation.sample.time)
+    }
+    var request = BlockRequest(
+      named: addresses, place: place, seconds: UInt32(seconds ?? Self.usualSeconds),
+      limits: limiting.limits(
+        notes, gap: state.gap(for: source.namespace), doubles: seconds == nil),
+      backend: limiting.backend, prefix6: limiting.prefix6)
+    request.shortens = seconds != nil
+    let plan = BlockPlan(request, audit: audit, observation: observation, policy: policy)
+    for problem in audit.problems {
+      Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
+    }
+    // Somebody should be blocked and is not.
+    let isRefused =
+      !plan.obstacles.isEmpty
+      || plan.isEmpty && (!addresses.isEmpty || plan.omissions.contains { !$0.isOnRequest })
+    if apply, !observation.problems.isEmpty {
+      throw SIPLeakError(
+        .unchanged, "nothing is blocked on a partial reading",
+        advice: "See above what could not be read; nothing was changed.")
+    }
+    guard apply, !plan.isEmpty else {
+      let isIdle = plan.isEmpty && plan.obstacles.isEmpty && addresses.isEmpty
+      if !(quiet && isIdle) { try show(plan, observation) }
+      return isRefused ? 1 : 0
+    }
+    return try await enforce(plan, observation, policy, access, history)
   }
 
   /// This command with every option that matters to what is blocked.

@@ -21,9 +21,28 @@ import Testing
   @Test("Where packets are counted, one in either direction is movement, whatever the time left")
   func counted() {
     let before = held(packets: (5, 7))
-    #expect(answer(before, held(timeout: 120, packets: (5, 7))) == .still)
+    #expect(answer(before, held(timeout: 98, packets: (5, 7))) == .still)
+    #expect(answer(before, held(timeout: 100, packets: (5, 7)), after: 0.2) == .still)
     #expect(answer(before, held(timeout: 98, packets: (6, 7))) == .moving)
     #expect(answer(before, held(timeout: 98, packets: (5, 8))) == .moving)
+  }
+
+  @Test("A flow that ended and began again under the same id is not the one that stood still")
+  func succeeded() {
+    func isUnknown(_ first: Flow, _ second: Flow, after seconds: Double = 2) -> Bool {
+      if case .unknown = answer(first, second, after: seconds) { return true }
+      return false
+    }
+    var before = held(packets: (1, 1))
+    // As many packets, and all its time.
+    #expect(isUnknown(before, held(timeout: 120, packets: (1, 1)), after: 0.2))
+    #expect(isUnknown(before, held(timeout: 100, packets: (1, 1)), after: 5))
+    // Another start, or no answer any more.
+    before.start = 1
+    var after = held(timeout: 98, packets: (1, 1))
+    after.start = 2
+    #expect(isUnknown(before, after))
+    #expect(isUnknown(held(), held(timeout: 98, [])))
   }
 
   @Test("Where they are not, a flow without packets loses as much time as has passed")

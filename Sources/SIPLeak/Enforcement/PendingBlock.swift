@@ -46,7 +46,11 @@ public struct PendingBlock: Sendable, Hashable, Codable {
     leavesNothing = RemovalPlan(.purge, snapshot: snapshot).isEmpty
     setUndo =
       leavesNothing
-      ? plan.entries.map { "del -exist \(OwnObjects.setName($0.address.family)) \($0.element)\n" }
+      ? plan.families.map { family in
+        plan.entries.filter { $0.address.family == family }.map {
+          "del -exist \(OwnObjects.setName(family)) \($0.element)\n"
+        }.joined()
+      }
       : plan.setUndo(before: snapshot)
   }
 

@@ -1,6 +1,6 @@
 import HostNetwork
 import Addressing
-public import Conntrack
+import Conntrack
 import Firewall
 
 extension BlockPlan {
@@ -91,11 +91,10 @@ extension BlockPlan {
     let refused = Set(omissions.filter { !$0.isOnRequest }.map(\.address))
     entries.removeAll { refused.contains($0.address) }
     holdBack(audit.findings, named: named)
-    omissions.removeAll { omission in
-      omission.isOnRequest && entries.contains { $0.address == omission.address }
-    }
+    let blocked = Set(entries.map(\.address))
+    omissions.removeAll { $0.isOnRequest && blocked.contains($0.address) }
 
-    let met = Set(entries.map(\.address)).union(refused)
+    let met = blocked.union(refused)
     for address in request.named where !met.contains(address) {
       nameWithoutFlow(address, observation: observation, blockability: &blockability)
     }
@@ -144,16 +143,14 @@ extension BlockPlan {
   private mutating func widen(_ observation: Observation, _ policy: AuditPolicy) {
     guard let length = request.prefix6, entries.contains(where: { $0.address.family == .ipv6 })
     else { return }
-    var blockability = PrefixBlockability(observation, policy: policy)
-    let chosen = Set(entries.map(\.address))
+    var blockability = PrefixBlockability(
+      observation, policy: policy, besides: Set(entries.map(\.address)),
+      welcome: request.limits.welcome)
     var said: Set<IPAddress> = []
     for index in entries.indices where entries[index].address.family == .ipv6 {
       let address = entries[index].address
       guard let prefix = IPPrefix(address, length: length) else { continue }
-      guard
-        let why = blockability.objection(
-          to: prefix, besides: chosen, welcome: request.limits.welcome)
-      else {
+      guard let why = blockability.objection(to: prefix) else {
         entries[index].prefixLength = length
         continue
       }
@@ -301,30 +298,5 @@ extension BlockPlan {
         + "comment \"\(OwnObjects.comment(entry))\""
     }
     return (creates + adds).map { $0 + "\n" }.joined()
-  }
-
-  /// The flows that connect a blocked peer with the port it is blocked from, whoever opened them.
-  public static func flows(
-    of entries: [Entry], observation: Observation, place: BlockRequest.Place
-  ) -> [FlowKey] {
-    let blocked = Set(entries.map(\.element))
-    let lengths = Set(entries.compactMap(\.prefixLength))
-    let own = Set(observation.network.addresses.map(\.address))
-    return observation.sample.flows.compactMap { flow -> FlowKey? in
-      guard
-        let sides = FlowSides(
-          flow, endpoints: observation.endpoints, isLocal: { own.contains($0) || $0.isLoopback })
-      else { return nil }
-      let port = place == .raw ? sides.wire.port : sides.delivered.port
-      let place = ",\(flow.original.transport):\(port)"
-      let peer = sides.peer.address
-      let isBlocked =
-        blocked.contains("\(peer)\(place)")
-        || peer.family == .ipv6
-          && lengths.contains { length in
-            IPPrefix(peer, length: length).map { blocked.contains("\($0)\(place)") } ?? false
-          }
-      return isBlocked ? flow.key : nil
-    }
   }
 }

@@ -3,6 +3,9 @@ import Firewall
 
 /// The text of `sipleak block`: what would be done, as the exact input of the tools that do it.
 public enum PlanText {
+  /// More addresses than these are not named in one command: no shell takes a hundred thousand.
+  private static let mostNamed = 20
+
   /// The plan of a block.
   ///
   /// - Parameters:
@@ -54,7 +57,10 @@ public enum PlanText {
       lines.append("Such a block keeps the flow alive and goes with the next firewall reload.")
     }
     let names = Set(plan.entries.map(\.address)).sorted().map(\.description)
-    if !names.isEmpty {
+    if names.count > Self.mostNamed {
+      lines.append(
+        "Undo: sipleak unblock ADDRESS ...\(option)   or --all for those that stood before too")
+    } else if !names.isEmpty {
       lines.append("Undo: sipleak unblock \(names.joined(separator: " "))\(option)")
     }
     lines.append("Apply: \(command)")
