@@ -177,11 +177,12 @@ struct BlockCommand: AsyncParsableCommand {
     let style = Console.style
     // Before anything is changed: a block that could not be taken back must not be made.
     var pending: PendingBlock?
+    var making: PendingBlock.Making?
     if let confirmWithin {
       let block = PendingBlock(
         plan, before: observation, seconds: confirmWithin + verifyAfter,
         state: history == nil ? nil : state.folder)
-      try block.save()
+      making = try block.save()
       guard DetachedTimer.start(block, namespace: source.namespace) else {
         block.confirm()
         throw SIPLeakError(
@@ -197,6 +198,9 @@ struct BlockCommand: AsyncParsableCommand {
       if error.code != .notUndone { pending?.confirm() }
       throw error
     }
+    // Before anything is printed: a terminal that hangs must not keep the block from being taken back.
+    if let pending, let confirmWithin { making?.end(pending, seconds: confirmWithin) }
+    making = nil
     if let confirmWithin, isText {
       Console.print(
         StepText.line(

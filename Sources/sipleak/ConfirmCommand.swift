@@ -54,19 +54,27 @@ struct RevertCommand: AsyncParsableCommand {
   func run() async throws {
     // Held from now on: the process that the namespace is named by may end.
     let access = try namespace.access()
-    guard let pending = PendingBlock.load(token) else { return }
+    guard let begun = PendingBlock.load(token) else { return }
     Console.holdSignals()
+    // Its time begins when it is made, and that may take long on a busy machine; whoever hangs while
+    // he makes it has a minute.
+    while PendingBlock.isBeingMade(token), PendingBlock.now < begun.deadline + 60 {
+      try? await Task.sleep(for: .milliseconds(50))
+    }
+    guard let pending = PendingBlock.load(token) else { return }
     while PendingBlock.now < pending.deadline {
       // Short naps: the time is counted by the clock, not by the sleep, which stops in suspend.
       try? await Task.sleep(for: .seconds(min(1, max(0.05, pending.deadline - PendingBlock.now))))
       if PendingBlock.load(token) == nil { return }
     }
-    // Another sipleak may hold the lock for a moment.
-    for _ in 0..<10 {
+    var failures = 0
+    while failures < 10 {
       do throws(SIPLeakError) {
         try await pending.revert(access: access)
         return
       } catch {
+        // Another sipleak holds the lock: for a moment, or a trace for minutes.
+        if error.code != .locked { failures += 1 }
         try? await Task.sleep(for: .seconds(1))
       }
     }

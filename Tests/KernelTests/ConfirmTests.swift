@@ -19,11 +19,7 @@ extension Kernel {
 
     /// Waits until the block is gone, for as long as a loaded machine may need.
     private func isLifted(_ leaky: LeakyLab) async throws -> Bool {
-      for _ in 0..<600 {
-        if PendingBlock.all().isEmpty { return true }
-        try await Task.sleep(for: .milliseconds(100))
-      }
-      return false
+      await eventually(within: .seconds(600)) { PendingBlock.all().isEmpty }
     }
 
     @Test(
@@ -42,6 +38,28 @@ extension Kernel {
         #expect(try await leaky.save(tool) == rules)
         #expect(try await pbx.run(["ipset", "save"]).output.isEmpty)
         #expect(try await sipleak(pbx, "confirm").status == 1)
+      }
+    }
+
+    @Test("A block is not taken back while it is being made: its time begins when it stands")
+    func made() async throws {
+      try await LeakyLab.with { leaky in
+        let (plan, observation) = try await leaky.plan()
+        let pending = PendingBlock(plan, before: observation, seconds: 0.5)
+        var making: PendingBlock.Making? = try pending.save()
+        async let timer = sipleak(leaky.lab.pbx, "revert", pending.token)
+        while PendingBlock.now < pending.deadline + 2 {
+          try await Task.sleep(for: .milliseconds(50))
+        }
+        #expect(PendingBlock.isBeingMade(pending.token))
+        #expect(PendingBlock.load(pending.token) == pending)
+        making?.end(pending, seconds: 3600)
+        making = nil
+        #expect(!PendingBlock.isBeingMade(pending.token))
+        let made = try #require(PendingBlock.load(pending.token))
+        #expect(made.deadline > pending.deadline + 3000)
+        #expect(made.confirm())
+        #expect(try await timer.status == 0)
       }
     }
 

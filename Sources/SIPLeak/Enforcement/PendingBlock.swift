@@ -62,20 +62,68 @@ public struct PendingBlock: Sendable, Hashable, Codable {
 
   private var file: FilePath { Self.folder.appending(Self.prefix + token) }
 
-  /// Writes it down.
+  /// Writes it down, and keeps it from being taken back while the block is being made.
   ///
+  /// - Returns: What keeps it, to be let go when the block is made or was given up.
   /// - Throws: ``SIPLeakError`` with the code `unchanged` when it can't.
-  public func save() throws(SIPLeakError) {
+  public func save() throws(SIPLeakError) -> Making {
     do {
       let bytes = try JSONEncoder().encode(self)
       let descriptor = try FileDescriptor.open(
         file, .writeOnly, options: [.create, .exclusiveCreate, .closeOnExec, .noFollow],
         permissions: [.ownerReadWrite])
-      try descriptor.closeAfter { _ = try descriptor.writeAll(bytes) }
+      let making = Making(owning: descriptor, size: bytes.count)
+      guard flock(descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 else {
+        throw Errno(rawValue: errno)
+      }
+      _ = try descriptor.writeAll(bytes)
+      return making
     } catch {
       throw SIPLeakError(
         .unchanged, "cannot write \(file)", advice: SIPLeakError.needsRoot, detail: "\(error)")
     }
+  }
+
+  /// Keeps a pending block from being taken back while it is being made: the time to confirm it has
+  /// not begun.
+  ///
+  /// A lock of its file (`flock(2)`), which the kernel drops when the process ends, however it ends.
+  public final class Making: Sendable {
+    private let descriptor: FileDescriptor
+    private let size: Int
+
+    fileprivate init(owning descriptor: FileDescriptor, size: Int) {
+      self.descriptor = descriptor
+      self.size = size
+    }
+
+    deinit { try? descriptor.close() }
+
+    /// Gives the block all its time, from now on.
+    ///
+    /// - Parameters:
+    ///   - block: The block.
+    ///   - seconds: How long to wait for a confirmation.
+    public func end(_ block: PendingBlock, seconds: Double) {
+      var block = block
+      block.deadline = PendingBlock.now + seconds
+      guard var bytes = try? JSONEncoder().encode(block) else { return }
+      // In place: a block that was confirmed meanwhile must not come back under its name.
+      if bytes.count < size {
+        bytes.append(contentsOf: repeatElement(UInt8(ascii: " "), count: size - bytes.count))
+      }
+      _ = try? descriptor.writeAll(toAbsoluteOffset: 0, bytes)
+    }
+  }
+
+  /// Whether the block of a token is still being made.
+  public static func isBeingMade(_ token: String) -> Bool {
+    guard
+      let descriptor = try? FileDescriptor.open(
+        folder.appending(prefix + token), .readOnly, options: [.closeOnExec, .noFollow])
+    else { return false }
+    defer { try? descriptor.close() }
+    return flock(descriptor.rawValue, LOCK_SH | LOCK_NB) != 0
   }
 
   /// The blocks that wait for a confirmation, those overdue included.
