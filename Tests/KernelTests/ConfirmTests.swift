@@ -41,28 +41,6 @@ extension Kernel {
       }
     }
 
-    @Test("A block is not taken back while it is being made: its time begins when it stands")
-    func made() async throws {
-      try await LeakyLab.with { leaky in
-        let (plan, observation) = try await leaky.plan()
-        let pending = PendingBlock(plan, before: observation, seconds: 0.5)
-        var making: PendingBlock.Making? = try pending.save()
-        async let timer = sipleak(leaky.lab.pbx, "revert", pending.token)
-        while PendingBlock.now < pending.deadline + 2 {
-          try await Task.sleep(for: .milliseconds(50))
-        }
-        #expect(PendingBlock.isBeingMade(pending.token))
-        #expect(PendingBlock.load(pending.token) == pending)
-        making?.end(pending, seconds: 3600)
-        making = nil
-        #expect(!PendingBlock.isBeingMade(pending.token))
-        let made = try #require(PendingBlock.load(pending.token))
-        #expect(made.deadline > pending.deadline + 3000)
-        #expect(made.confirm())
-        #expect(try await timer.status == 0)
-      }
-    }
-
     @Test("A confirmed block stays, and only its own are taken back from among others")
     func confirmed() async throws {
       try await LeakyLab.with { leaky in
@@ -85,6 +63,37 @@ extension Kernel {
         #expect(try await isLifted(leaky))
         let set = try await leaky.observe().sample.firewall.snapshot.ownSet(.ipv4)
         #expect(set?.entries.map(\.element) == ["203.0.113.66,udp:5060"])
+      }
+    }
+
+    @Test("A block is confirmed or taken back, never both, and the time counts from its check on")
+    func oneOrTheOther() async throws {
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
+        let (plan, before) = try await leaky.plan()
+        let block = PendingBlock(plan, before: before, seconds: 5)
+        try block.save()
+        #expect(try block.rearm(seconds: 1000))
+        let rearmed = try #require(PendingBlock.load(block.token))
+        #expect(rearmed.deadline > block.deadline + 500)
+        // Somebody is just taking one back.
+        let held = "/run/sipleak-lock-held"
+        let holder = Task {
+          try await pbx.attempt([
+            "flock", "/run/sipleak-confirm.lock", "sh", "-c",
+            "touch \(held); while [ -e \(held) ]; do sleep 0.05; done",
+          ])
+        }
+        while try await pbx.attempt(["test", "-e", held]).status != 0 {}
+        #expect(throws: SIPLeakError.self) { try block.confirm() }
+        await #expect(throws: SIPLeakError.self) { try await block.revert(access: leaky.access) }
+        #expect(PendingBlock.load(block.token) != nil)
+        try await pbx.run(["rm", held])
+        _ = try await holder.value
+        #expect(try block.confirm())
+        #expect(try !block.confirm())
+        #expect(try !block.rearm(seconds: 1000))
+        #expect(PendingBlock.all().isEmpty)
       }
     }
 

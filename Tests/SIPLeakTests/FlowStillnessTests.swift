@@ -91,7 +91,9 @@ import Testing
       COMMIT
 
       """
-    func verify(_ first: Flow?, _ second: Flow, _ dropped: [Int]) throws -> Verification {
+    func verify(
+      _ first: Flow?, _ second: Flow?, _ dropped: [Int], problems: [String] = []
+    ) throws -> Verification {
       func reading(_ flow: Flow?, _ dropped: Int) throws -> Observation {
         var host = host
         host.flows = flow.map { [$0] } ?? []
@@ -105,6 +107,7 @@ import Testing
       var now = try reading(second, dropped[1])
       now.earlier = try reading(first, dropped[0]).sample
       now.earlier?.time -= 2
+      now.problems = problems
       return Verification(plan, before: before, now: now, policy: AuditPolicy())
     }
     let still = try verify(held(packets: (5, 7)), held(timeout: 98, packets: (5, 7)), [10, 30])
@@ -115,5 +118,9 @@ import Testing
     #expect(moving.lines[0].text.contains("packets still move in it"))
     #expect(try verify(nil, held(packets: (5, 7)), [0, 0]).answer == .notYetSeen)
     #expect(!moving.mustBeTakenBack)
+    #expect(try verify(nil, nil, [0, 0]).answer == .verified)
+    let unread = try verify(nil, nil, [0, 0], problems: ["the flow table"])
+    #expect(unread.answer == .notYetSeen)
+    #expect(!unread.lines.contains { $0.text.contains("flow gone") }, "\(unread.lines)")
   }
 }

@@ -89,8 +89,9 @@ public struct Enforcement: Sendable {
     var loaded = 0
     for rules in plan.rules {
       // Our rules name the set, also where only they are renewed.
-      let sets =
-        OwnObjects.createLine(rules.family) + "\n" + plan.setText.lines(ofFamily: rules.family)
+      let lines =
+        plan.families == [rules.family] ? plan.setText : plan.setText.lines(ofFamily: rules.family)
+      let sets = OwnObjects.createLine(rules.family) + "\n" + lines
       // In an empty table there is nothing to delete and only the first place to insert at.
       let text = rules.text.forEmptyTable
       switch await FirewallHost.dryRun(
@@ -128,9 +129,11 @@ public struct Enforcement: Sendable {
       plan.request.place == .raw
       ? Stability.isSame(now.snapshot, old) : Stability.isSameByPosition(now.snapshot, old)
     guard now.problems.isEmpty, isSame else {
-      throw SIPLeakError(
+      var error = SIPLeakError(
         .unchanged, "the firewall changed while the block was planned",
         advice: "Nothing was changed. Run it again when the firewall stands still.")
+      error.isStale = now.problems.isEmpty
+      throw error
     }
   }
 
@@ -232,13 +235,14 @@ public struct Enforcement: Sendable {
     // With the block in place nothing reopens a flow in raw; a bounded loop covers what was on its
     // way meanwhile, and the verification tells what is left.
     for _ in 0..<5 {
-      for key in keys {
-        do throws(ConntrackError) {
-          if try FlowTable.delete(key, in: access.namespace) { deleted += 1 }
-        } catch {
-          report(
-            Step(name: "not deleted", text: "\(key.original.sourceEndpoint): \(error)"))
+      do throws(ConntrackError) {
+        let account = try FlowTable.delete(keys, in: access.namespace)
+        deleted += account.deleted
+        for (key, errno) in account.refused {
+          report(Step(name: "not deleted", text: "\(key.original.sourceEndpoint): \(errno)"))
         }
+      } catch {
+        report(Step(name: "not deleted", text: "\(error)"))
       }
       let query = FlowQuery(
         families: plan.families, transports: Set(plan.entries.map(\.transport)),
@@ -260,8 +264,10 @@ extension BlockPlan {
     families.map { family in
       let name = OwnObjects.setName(family)
       guard let old = before.ownSet(family) else { return "destroy \(name)\n" }
+      let members = Dictionary(
+        old.entries.map { ($0.element, $0) }, uniquingKeysWith: { first, _ in first })
       return entries.filter { $0.address.family == family }.map { entry in
-        guard let standing = old.entries.first(where: { $0.element == entry.element }) else {
+        guard let standing = members[entry.element] else {
           return "del -exist \(name) \(entry.element)\n"
         }
         let comment = standing.comment.map(OwnObjects.plain) ?? OwnObjects.comment(entry)

@@ -67,14 +67,23 @@ enum FlowStillness: Equatable {
   }
 }
 
+/// Flows of a reading, found by their key.
+struct FlowsByKey {
+  private let flows: [FlowKey: Flow]
+
+  init(_ flows: [Flow]) {
+    self.flows = Dictionary(
+      flows.map { ($0.key, $0) }, uniquingKeysWith: { first, _ in first })
+  }
+
+  subscript(_ key: FlowKey) -> Flow? { flows[key] }
+}
+
 extension Observation {
-  /// How still a flow of the newest reading has been since the earlier one.
-  func stillness(of key: FlowKey) -> FlowStillness {
-    guard let later = sample.flows.first(where: { $0.key == key }), let earlier else {
-      return .unknown("it was read only once")
-    }
+  /// How still a flow of the newest reading has been since the earlier one, whose flows are given.
+  func stillness(of flow: Flow, earlier flows: FlowsByKey) -> FlowStillness {
+    guard let earlier else { return .unknown("it was read only once") }
     return FlowStillness(
-      earlier: earlier.flows.first { $0.key == key }, later: later,
-      seconds: sample.time - earlier.time)
+      earlier: flows[flow.key], later: flow, seconds: sample.time - earlier.time)
   }
 }

@@ -46,7 +46,11 @@ public struct PendingBlock: Sendable, Hashable, Codable {
     leavesNothing = RemovalPlan(.purge, snapshot: snapshot).isEmpty
     setUndo =
       leavesNothing
-      ? plan.entries.map { "del -exist \(OwnObjects.setName($0.address.family)) \($0.element)\n" }
+      ? plan.families.map { family in
+        plan.entries.filter { $0.address.family == family }.map {
+          "del -exist \(OwnObjects.setName(family)) \($0.element)\n"
+        }.joined()
+      }
       : plan.setUndo(before: snapshot)
   }
 
@@ -62,68 +66,49 @@ public struct PendingBlock: Sendable, Hashable, Codable {
 
   private var file: FilePath { Self.folder.appending(Self.prefix + token) }
 
-  /// Writes it down, and keeps it from being taken back while the block is being made.
+  /// Writes it down.
   ///
-  /// - Returns: What keeps it, to be let go when the block is made or was given up.
   /// - Throws: ``SIPLeakError`` with the code `unchanged` when it can't.
-  public func save() throws(SIPLeakError) -> Making {
+  public func save() throws(SIPLeakError) {
     do {
-      let bytes = try JSONEncoder().encode(self)
-      let descriptor = try FileDescriptor.open(
-        file, .writeOnly, options: [.create, .exclusiveCreate, .closeOnExec, .noFollow],
-        permissions: [.ownerReadWrite])
-      let making = Making(owning: descriptor, size: bytes.count)
-      guard flock(descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 else {
-        throw Errno(rawValue: errno)
-      }
-      _ = try descriptor.writeAll(bytes)
-      return making
+      try WholeFile.write(JSONEncoder().encode(self), to: file)
     } catch {
       throw SIPLeakError(
-        .unchanged, "cannot write \(file)", advice: SIPLeakError.needsRoot, detail: "\(error)")
+        .unchanged, "cannot write \(file): \(error)",
+        advice: "Without it nothing would take the block back. Nothing was changed.")
     }
   }
 
-  /// Keeps a pending block from being taken back while it is being made: the time to confirm it has
-  /// not begun.
+  /// Sets the time again, from now on: what an apply took is no part of it.
   ///
-  /// A lock of its file (`flock(2)`), which the kernel drops when the process ends, however it ends.
-  public final class Making: Sendable {
-    private let descriptor: FileDescriptor
-    private let size: Int
-
-    fileprivate init(owning descriptor: FileDescriptor, size: Int) {
-      self.descriptor = descriptor
-      self.size = size
-    }
-
-    deinit { try? descriptor.close() }
-
-    /// Gives the block all its time, from now on.
-    ///
-    /// - Parameters:
-    ///   - block: The block.
-    ///   - seconds: How long to wait for a confirmation.
-    public func end(_ block: PendingBlock, seconds: Double) {
-      var block = block
-      block.deadline = PendingBlock.now + seconds
-      guard var bytes = try? JSONEncoder().encode(block) else { return }
-      // In place: a block that was confirmed meanwhile must not come back under its name.
-      if bytes.count < size {
-        bytes.append(contentsOf: repeatElement(UInt8(ascii: " "), count: size - bytes.count))
-      }
-      _ = try? descriptor.writeAll(toAbsoluteOffset: 0, bytes)
-    }
+  /// - Parameter seconds: How long to wait for a confirmation.
+  /// - Returns: Whether it still waited; else it has been taken back meanwhile.
+  /// - Throws: ``SIPLeakError`` when it cannot be written; the old time holds then.
+  public func rearm(seconds: Double) throws(SIPLeakError) -> Bool {
+    let lock = try Self.settling()
+    var waiting = Self.load(token)
+    waiting?.deadline = Self.now + seconds
+    try waiting?.save()
+    _ = consume lock
+    return waiting != nil
   }
 
-  /// Whether the block of a token is still being made.
-  public static func isBeingMade(_ token: String) -> Bool {
-    guard
-      let descriptor = try? FileDescriptor.open(
-        folder.appending(prefix + token), .readOnly, options: [.closeOnExec, .noFollow])
-    else { return false }
-    defer { try? descriptor.close() }
-    return flock(descriptor.rawValue, LOCK_SH | LOCK_NB) != 0
+  /// Keeps one block from being confirmed and taken back at the same time.
+  private static func settling() throws(SIPLeakError) -> RunLock {
+    try RunLock.take(
+      folder.appending("sipleak-confirm.lock"),
+      holder: "a block is being taken back at this moment")
+  }
+
+  /// Whether blocks wait that another user made, so that this one can neither see nor confirm them.
+  public static var areOthers: Bool {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.string)) ?? []
+    return names.contains { name in
+      var status = Glibc.stat()
+      guard name.hasPrefix(prefix), unsafe lstat(folder.appending(name).string, &status) == 0
+      else { return false }
+      return status.st_uid != geteuid()
+    }
   }
 
   /// The blocks that wait for a confirmation, those overdue included.
@@ -151,8 +136,11 @@ public struct PendingBlock: Sendable, Hashable, Codable {
     return block
   }
 
+  /// Seconds that a change may take on a loaded host.
+  public static let longestChange: Double = 30
+
   /// Whether nobody waits for it any more: its time is over by more than a change takes.
-  public var isOverdue: Bool { Self.now > deadline + 30 }
+  public var isOverdue: Bool { Self.now > deadline + Self.longestChange }
 
   /// Takes back what nobody has confirmed in time and whose timer is gone, in one namespace.
   ///
@@ -170,11 +158,22 @@ public struct PendingBlock: Sendable, Hashable, Codable {
     return reverted
   }
 
-  /// Takes it off the list: the block stays.
+  /// Keeps the block: nobody takes it back any more.
+  ///
+  /// - Returns: Whether it still waited.
+  /// - Throws: ``SIPLeakError`` with the code `locked` while a block is being taken back.
+  public func confirm() throws(SIPLeakError) -> Bool {
+    let lock = try Self.settling()
+    let didWait = forget()
+    _ = consume lock
+    return didWait
+  }
+
+  /// Takes it off the list.
   ///
   /// - Returns: Whether it still was on it.
   @discardableResult
-  public func confirm() -> Bool { unsafe unlink(file.string) == 0 }
+  public func forget() -> Bool { unsafe unlink(file.string) == 0 }
 
   /// Takes the block back and off the list, unless it was confirmed meanwhile.
   ///
@@ -184,7 +183,12 @@ public struct PendingBlock: Sendable, Hashable, Codable {
   /// - Parameter access: How the host is reached.
   /// - Throws: ``SIPLeakError``; then it stays on the list.
   public func revert(access: HostAccess) async throws(SIPLeakError) {
-    guard Self.load(token) != nil else { return }
+    let lock = try Self.settling()
+    if Self.load(token) != nil { try await undo(access) }
+    _ = consume lock
+  }
+
+  private func undo(_ access: HostAccess) async throws(SIPLeakError) {
     let enforcement = Enforcement(access: access)
     let names = try await Self.ownSets(access).map(\.name)
     // A set that is gone (`purge`, a reboot) has nothing to be undone in.
@@ -201,7 +205,7 @@ public struct PendingBlock: Sendable, Hashable, Codable {
         blocksOf: sources.compactMap { IPAddress($0) }, by: .takenBack,
         at: Date().timeIntervalSince1970)
     }
-    confirm()
+    forget()
   }
 
   private static func ownSets(

@@ -109,6 +109,8 @@ extension Kernel {
           }
         }
         var applied = 0
+        var repeated = 0
+        var planless = 0
         var refused: [SIPLeakError.Code: Int] = [:]
         // More where the writer was always quicker: then nothing is proved yet.
         var round = -1
@@ -122,19 +124,25 @@ extension Kernel {
             place == .raw
             ? [IPAddress(ipv4: 0xcb00_7180 + UInt32(round % 100)), scene.attacker]
             : [scene.attacker]
-          do throws(SIPLeakError) {
-            let before = try await Observation.live(
-              SIPLeak.SIPEndpoints(), access: scene.access)
-            let plan = BlockPlan(
-              BlockRequest(named: named, place: place), audit: Audit(before), observation: before,
-              policy: AuditPolicy())
-            guard plan.obstacles.isEmpty, !plan.isEmpty else { continue }
-            let outcome = try await Enforcement(access: scene.access, verifyAfter: 0).apply(
-              plan, before: before, policy: AuditPolicy()
-            ) { _ in }
-            #expect(outcome.answer != .failed, "\(outcome.verification.lines)")
-            applied += 1
-          } catch {
+          do {
+            // As `sipleak block` does it: never on a stale plan, but on a fresh one.
+            let isDone = try await Enforcement.whileStale { _ in
+              repeated += 1
+            } _: {
+              let before = try await Observation.live(
+                SIPLeak.SIPEndpoints(), access: scene.access)
+              let plan = BlockPlan(
+                BlockRequest(named: named, place: place), audit: Audit(before),
+                observation: before, policy: AuditPolicy())
+              guard plan.obstacles.isEmpty, !plan.isEmpty else { return false }
+              let outcome = try await Enforcement(access: scene.access, verifyAfter: 0).apply(
+                plan, before: before, policy: AuditPolicy()
+              ) { _ in }
+              #expect(outcome.answer != .failed, "\(outcome.verification.lines)")
+              return true
+            }
+            if isDone { applied += 1 } else { planless += 1 }
+          } catch let error as SIPLeakError {
             #expect(error.code == .unchanged || error.code == .undone, "\(error)")
             refused[error.code, default: 0] += 1
           }
@@ -174,7 +182,8 @@ extension Kernel {
         #expect(applied > 0)
         print(
           "writers \(backend.rawValue) \(place.rawValue): \(await writer.changes) changes during "
-            + "\(Self.rounds) applies: \(applied) applied, refused \(refused)")
+            + "\(Self.rounds) applies: \(applied) applied, \(repeated) plans made afresh, "
+            + "refused \(refused), nothing to plan \(planless)")
       }
     }
   }
