@@ -19,11 +19,7 @@ extension Kernel {
 
     /// Waits until the block is gone, for as long as a loaded machine may need.
     private func isLifted(_ leaky: LeakyLab) async throws -> Bool {
-      for _ in 0..<600 {
-        if PendingBlock.all().isEmpty { return true }
-        try await Task.sleep(for: .milliseconds(100))
-      }
-      return false
+      await eventually(within: .seconds(600)) { PendingBlock.all().isEmpty }
     }
 
     @Test(

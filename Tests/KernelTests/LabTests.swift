@@ -107,7 +107,7 @@ extension Kernel {
 ///   - condition: What should hold.
 /// - Returns: Whether it came to hold.
 func eventually(
-  within limit: Duration = .seconds(60), _ condition: () async throws -> Bool
+  within limit: Duration = .seconds(300), _ condition: () async throws -> Bool
 ) async rethrows -> Bool {
   let end = ContinuousClock.now + limit
   while ContinuousClock.now < end {

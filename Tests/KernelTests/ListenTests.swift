@@ -38,13 +38,9 @@ extension Kernel {
       return try await evidence
     }
 
-    /// Waits until a rule of ours stands for each peer; fails after a minute.
+    /// Waits until a rule of ours stands for each peer.
     private func waitForRule(_ lab: Lab, _ count: Int) async throws {
-      for _ in 0..<600 {
-        if try await rules(lab).count >= count { return }
-        try await Task.sleep(for: .milliseconds(100))
-      }
-      Issue.record("no rule of ours came")
+      #expect(try await eventually { try await rules(lab).count >= count }, "no rule of ours came")
     }
 
     /// The rules of ours that stand, in any backend and family.
