@@ -16,6 +16,10 @@ struct BlockCommand: AsyncParsableCommand {
       With --sample only peers that both readings show are blocked, and nobody while the firewall \
       changed in between: use it with 60s wherever no person looks on.
 
+      Blocks are entries of an ipset, which the kernel lifts when their time is over. Without ipset, \
+      or with --plain, they are rules of their own, at most \(PlainBlock.most) sources: each run with \
+      --apply lifts those whose time is over, and moves them into the set once there is one.
+
       Exit status: 0 done, 1 failed and nothing changed, 4 failed and taken back, 5 failed and \
       something is left (it says what).
       """)
@@ -49,6 +53,14 @@ struct BlockCommand: AsyncParsableCommand {
       "How long to wait before looking whether it worked.", valueName: "time"),
     transform: Parse.seconds)
   var verifyAfter: Double = 2
+
+  @Flag(
+    help: ArgumentHelp(
+      """
+      A rule for each source, also where ipset is there; at most \(PlainBlock.most) sources. They \
+      stay until the next run of `block --apply` after their time.
+      """))
+  var plain = false
 
   @Flag(name: .shortAndLong, help: "Print nothing when there is nothing to block.")
   var quiet = false
@@ -118,7 +130,7 @@ struct BlockCommand: AsyncParsableCommand {
       let request = BlockRequest(
         named: addresses, place: place, seconds: UInt32(seconds ?? Self.usualSeconds),
         limits: limiting.limits(notes, doubles: seconds == nil), backend: limiting.backend,
-        prefix6: limiting.prefix6)
+        prefix6: limiting.prefix6, isPlain: plain)
       let plan = BlockPlan(request, audit: audit, observation: observation, policy: policy)
       for problem in audit.problems {
         Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
@@ -146,6 +158,7 @@ struct BlockCommand: AsyncParsableCommand {
     var words = ["sipleak", "block"] + addresses.map(\.description)
     if place != .raw { words += ["--where", place.rawValue] }
     if let seconds { words += ["--for", "\(Int(seconds))s"] }
+    if plain { words.append("--plain") }
     words += limiting.words
     words += state.words
     words += trust.words
@@ -214,7 +227,8 @@ struct BlockCommand: AsyncParsableCommand {
       }
     }
     await state.keepForBoot(source.namespace, isVerbose: verbose)
-    if source.namespace.name == nil { StateOptions.warnOfBoot() }
+    // A saved rule that asks no set loads without one.
+    if source.namespace.name == nil, !plan.isPlain { StateOptions.warnOfBoot() }
     switch outcome.answer {
     case .verified, .notYetSeen: return 0
     case .failed:

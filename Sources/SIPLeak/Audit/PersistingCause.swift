@@ -59,13 +59,15 @@ extension FirewallSnapshot {
       }
       return kept
     }
-    return copy
+    return copy.withoutPlainRules { block in
+      addresses.map { $0.contains { block.prefix.contains($0) } } ?? true
+    }
   }
 
-  /// Whether a set of ours names an address.
+  /// Whether a block of ours names an address.
   fileprivate func blocks(_ address: IPAddress) -> Bool {
     ownSet(address.family)?.entries.contains {
       OwnObjects.parse($0.element)?.prefix.contains(address) ?? false
-    } ?? false
+    } ?? false || plainRules.contains { $0.block.prefix.contains(address) }
   }
 }

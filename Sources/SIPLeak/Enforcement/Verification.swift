@@ -58,8 +58,9 @@ public struct Verification: Sendable {
     lines = []
     var was = RepeatedEvaluation(Evaluation(before.sample.firewall.snapshot))
     var rules = RepeatedEvaluation(Evaluation(now.sample.firewall.snapshot))
+    let counts = Counts(now)
     for entry in plan.entries {
-      check(entry, plan: plan, before: before, now: now, rules: &rules)
+      check(entry, plan: plan, before: before, now: now, counts: counts, rules: &rules)
     }
     checkAdmission(plan, now: now, policy: policy)
     checkOthers(plan, before: before, was: &was, rules: &rules)
@@ -104,28 +105,26 @@ public struct Verification: Sendable {
     rules: inout RepeatedEvaluation
   ) {
     let planned = Set(plan.entries.map(\.element))
-    for family in AddressFamily.allCases {
-      guard let local = before.localAddress(family) else { continue }
-      for member in before.sample.firewall.snapshot.ownSet(family)?.entries ?? []
-      where !planned.contains(member.element) {
-        guard let block = OwnObjects.parse(member.element) else { continue }
-        let packet = Packet(
-          transport: block.transport, source: block.address, destination: local, sourcePort: nil,
-          destinationPort: block.port, inInterface: nil,
-          connection: ConnectionFacts(state: .established, direction: .original))
-        let first = was.walk(packet, to: .input, byAnyOf: before.ways)
-        guard first.isCertain, first.verdict.isRefused else { continue }
-        let second = rules.walk(packet, to: .input, byAnyOf: before.ways)
-        if !(second.isCertain && second.verdict.isRefused) {
-          lines.append(Line(answer: .failed, text: "\(block.address) was blocked and is not now"))
-        }
+    let blocks = before.sample.firewall.snapshot.ownBlocks(at: before.sample.time)
+    for block in blocks where !planned.contains(block.element) && !block.isOver {
+      guard let local = before.localAddress(block.family) else { continue }
+      let packet = Packet(
+        transport: block.transport, source: block.prefix.address, destination: local,
+        sourcePort: nil, destinationPort: block.port, inInterface: nil,
+        connection: ConnectionFacts(state: .established, direction: .original))
+      let first = was.walk(packet, to: .input, byAnyOf: before.ways)
+      guard first.isCertain, first.verdict.isRefused else { continue }
+      let second = rules.walk(packet, to: .input, byAnyOf: before.ways)
+      if !(second.isCertain && second.verdict.isRefused) {
+        lines.append(
+          Line(answer: .failed, text: "\(block.prefix.address) was blocked and is not now"))
       }
     }
   }
 
   private mutating func check(
     _ entry: BlockPlan.Entry, plan: BlockPlan, before: Observation, now: Observation,
-    rules: inout RepeatedEvaluation
+    counts: Counts, rules: inout RepeatedEvaluation
   ) {
     var decided: RuleReference?
     for (packet, path) in Self.packets(of: entry, plan: plan, in: before) {
@@ -139,7 +138,7 @@ public struct Verification: Sendable {
       decided = decided ?? walk.decidingRule
     }
     let place = decided.map { "at \($0.place)" } ?? "by the rules"
-    let count = Self.count(of: entry, in: now)
+    let count = counts.text(of: entry)
     let left = BlockPlan.flows(
       of: [entry], observation: now, place: plan.request.place)
     if left.isEmpty {
@@ -179,15 +178,28 @@ public struct Verification: Sendable {
     }
   }
 
-  /// What the entry of our set has stopped: in all, and between the two readings.
-  private static func count(of entry: BlockPlan.Entry, in now: Observation) -> String {
-    func packets(_ sample: Observation.Sample?) -> UInt64? {
-      sample?.firewall.snapshot.ownSet(entry.address.family)?.entries
-        .first { $0.element == entry.element }?.counters?.packets
+  /// What our blocks have stopped, by element: in all, and between the two readings.
+  private struct Counts {
+    private let all: [String: UInt64]
+    private let earlier: [String: UInt64]
+
+    init(_ now: Observation) {
+      all = Self.packets(now.sample)
+      earlier = now.earlier.map(Self.packets) ?? [:]
     }
-    guard let all = packets(now.sample) else { return "" }
-    let recent = packets(now.earlier).map { all >= $0 ? all - $0 : 0 } ?? 0
-    return ", \(all) packets counted by its block" + (recent > 0 ? ", \(recent) just now" : "")
+
+    private static func packets(_ sample: Observation.Sample) -> [String: UInt64] {
+      Dictionary(
+        sample.firewall.snapshot.ownBlocks(at: sample.time).compactMap { block in
+          block.packets.map { (block.element, $0) }
+        }, uniquingKeysWith: &+)
+    }
+
+    func text(of entry: BlockPlan.Entry) -> String {
+      guard let all = all[entry.element] else { return "" }
+      let recent = earlier[entry.element].map { all >= $0 ? all - $0 : 0 } ?? 0
+      return ", \(all) packets counted by its block" + (recent > 0 ? ", \(recent) just now" : "")
+    }
   }
 
   /// The packets the peer would send next, as the block meets them.
