@@ -51,6 +51,11 @@ extension Kernel {
       try await Enforcement(access: access).apply(plan) { _ in }
     }
 
+    /// `ip6tables-nft-restore` 1.8.9 takes `-c` and forgets it.
+    private func keepsCounters(_ ground: Ground) -> Bool {
+      ground.backend == .legacy || ground.family == .ipv4
+    }
+
     private func rules(_ scene: Scene) async throws -> [Substring] {
       try await scene.saved().filter { $0.contains("sipleak: until ") }
     }
@@ -94,7 +99,7 @@ extension Kernel {
           #expect(block.holder == .rules)
           #expect(block.element == "\(scene.attacker),udp:5060")
           #expect((block.packets ?? 0) > 0)
-          #expect((86000...86400).contains(block.timeout ?? 0))
+          #expect((86000...86401).contains(block.timeout ?? 0))
           let once = try await rules(scene)
           #expect(once.count == (place == .raw ? 2 : 1), "\(once)")
 
@@ -103,12 +108,15 @@ extension Kernel {
           if place == .raw {
             _ = try await scene.block(named)
           } else {
-            _ = try await scene.block(BlockRequest(place: place, seconds: 2 * Self.hour))
+            // Nothing is let in before the state rule any more that it could stand before.
+            let idle = try await sipleak(scene.lab.pbx, "block", "--apply")
+            #expect(idle.status == 0, "\(idle)")
           }
           #expect(try await rules(scene).count == once.count)
           let again = try #require(try await scene.audit().blocks.first)
-          #expect((7000...7200).contains(again.timeout ?? 0))
-          #expect((again.packets ?? 0) >= (block.packets ?? 0))
+          let left: ClosedRange<UInt32> = place == .raw ? 7000...7201 : 86000...86401
+          #expect(left.contains(again.timeout ?? 0))
+          if keepsCounters(ground) { #expect((again.packets ?? 0) >= (block.packets ?? 0)) }
 
           try await remove(.addresses([scene.attacker]), scene.access)
           #expect(try await rules(scene).isEmpty)
@@ -145,9 +153,9 @@ extension Kernel {
           #expect(
             apply.output.contains("\(scene.attacker),udp:5060: its time was over"), "\(apply)")
           #expect(try await rules(scene).isEmpty)
-          #expect(try await scene.audit().exitStatus == 0)
+          #expect(try await scene.audit().blocks.isEmpty)
           let idle = try await sipleak(pbx, "block", "--apply")
-          #expect(idle.status == 0 && idle.output.contains("Nothing to block"), "\(idle)")
+          #expect(idle.status == 0 && !idle.output.contains("lifted"), "\(idle)")
         }
       }
     }
@@ -212,7 +220,7 @@ extension Kernel {
         #expect(result.status == 0, "\(result)")
         audit = try await scene.audit()
         #expect(audit.blocks.map(\.state) == [.inForce])
-        #expect((audit.blocks.first?.packets ?? 0) >= counted)
+        if keepsCounters(ground) { #expect((audit.blocks.first?.packets ?? 0) >= counted) }
         #expect(try await rules(scene) == standing)
       }
     }
@@ -228,10 +236,16 @@ extension Kernel {
           let block = try await sipleak(pbx, "block", "192.0.2.77", "--apply")
           #expect(block.status == 1, "\(block)")
           #expect((block.output + block.errors).contains("that is not ours"), "\(block)")
+          let unblock = try await sipleak(pbx, "unblock", "203.0.113.66")
+          #expect(unblock.status == 1, "\(unblock)")
+          #expect(try await scene.saved() == standing)
+          try await scene.expectOut(attacker, at: scene.pbx, server)
+          // Our jump is ours, the chain is not.
           let purge = try await sipleak(pbx, "purge")
           #expect(purge.output.contains("sipleak did not make it"), "\(purge)")
-          #expect(try await rules(scene).first.map { standing.contains($0) } == true)
-          try await scene.expectOut(attacker, at: scene.pbx, server)
+          #expect(
+            try await scene.saved()
+              == standing.filter { !$0.contains("SIPLEAK-OUT") && !$0.contains("PREROUTING") })
         }
       }
     }
@@ -270,19 +284,19 @@ extension Kernel {
 
     @Test("A block of one family that nobody confirms leaves the other family's, and no error")
     func unconfirmedFamily() async throws {
-      try await leak(Ground(backend: .nft, family: .ipv4)) { scene, server, attacker in
-        let pbx = scene.lab.pbx
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
         #expect(try await sipleak(pbx, "block", "--apply", "--verify-after", "0").status == 0)
         let result = try await sipleak(
-          pbx, "block", "\(scene.lab.other.address6)", "--apply", "--verify-after", "0",
+          pbx, "block", "\(leaky.lab.other.address6)", "--apply", "--verify-after", "0",
           "--confirm-within", "1h")
         #expect(result.status == 0, "\(result)")
         let pending = try #require(PendingBlock.all().first)
-        try await pending.revert(access: scene.access)
+        try await pending.revert(access: leaky.access)
         #expect(PendingBlock.all().isEmpty)
-        let snapshot = try await scene.observe().sample.firewall.snapshot
+        let snapshot = try await leaky.observe().sample.firewall.snapshot
         #expect(snapshot.ownSet(.ipv6)?.entries.isEmpty ?? true)
-        try await scene.expectOut(attacker, at: scene.pbx, server)
+        #expect(try await leaky.attacker.request(to: leaky.server.local) == .silence)
       }
     }
 

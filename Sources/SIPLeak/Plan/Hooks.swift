@@ -107,7 +107,7 @@ struct Hooks {
     guard let table else { return false }
     return chains.allSatisfy { own in
       guard let chain = table.chain(own.name) else { return false }
-      let expected = own.rules.map { canonical("-A \(own.name) \($0)") }
+      let expected = own.rules.map { canonical($0, in: own.name) }
       return chain.rules.map(canonical) == expected
     } && jumps.allSatisfy { covered($0, in: table) }
   }
@@ -127,8 +127,8 @@ struct Hooks {
   }
 
   /// A rule's text compared by meaning: read back, so that quoting and spelling do not count.
-  private func canonical(_ text: String) -> [String] {
-    let save = "*\(table)\n\(text)\nCOMMIT\n"
+  private func canonical(_ text: String, in chain: String) -> [String] {
+    let save = "*\(table)\n:\(chain) - [0:0]\n-A \(chain) \(text)\nCOMMIT\n"
     guard
       let ruleset = try? RulesetReader.read(
         Array(save.utf8), source: "own rule", backend: backend, family: family),
@@ -154,7 +154,7 @@ struct Hooks {
       lines += own.rules.map { text in
         Self.appending(
           text, to: own.name,
-          counted.isEmpty ? nil : counted[key(canonical("-A \(own.name) \(text)"))])
+          counted.isEmpty ? nil : counted[key(canonical(text, in: own.name))])
       }
       undo += standing.map { rule in
         PlainBlock.isNote(rule.comment)
@@ -180,6 +180,8 @@ struct Hooks {
   }
 
   /// What the rules of plain blocks have counted, so that writing the chain again loses nothing.
+  ///
+  /// `ip6tables-nft-restore` 1.8.9 takes `-c` and forgets it: there they begin with 0 again.
   private func counters(of rules: [Rule]) -> [[String]: RuleCounters] {
     Dictionary(
       rules.filter { PlainBlock.isNote($0.comment) }.compactMap { rule in

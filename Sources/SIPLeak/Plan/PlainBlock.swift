@@ -193,10 +193,16 @@ struct PlainRule: Sendable {
 
 extension FirewallSnapshot {
   /// The rules of plain blocks in chains of ours.
+  ///
+  /// Where one of our chains holds a rule of somebody else's, nothing of its table counts: half of a
+  /// block is none that could be lifted.
   var plainRules: [PlainRule] {
-    rulesets.flatMap { ruleset in
-      ruleset.tables.flatMap { table in
-        table.chains.filter(OwnObjects.owns).flatMap { chain in
+    let names = [OwnObjects.dropChain, OwnObjects.answerChain]
+    return rulesets.flatMap { ruleset in
+      ruleset.tables.flatMap { table -> [PlainRule] in
+        let chains = names.compactMap(table.chain).filter { !$0.rules.isEmpty }
+        guard chains.allSatisfy(OwnObjects.owns) else { return [] }
+        return chains.flatMap { chain in
           chain.rules.compactMap { rule in
             PlainBlock(rule).map { block in
               PlainRule(
