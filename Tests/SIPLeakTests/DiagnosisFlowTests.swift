@@ -216,6 +216,14 @@ struct DiagnosisFlowTests {
       observation.earlier = earlier
     }
     expect(reopened, .streamTimeout, .supported, "ended and began again")
+    // The kernel gave it the same id again; its start differs.
+    let sameID = try judge(nil) { observation in
+      observation.sample.flows[0].start = 2_000_000_000
+      var earlier = observation.sample
+      earlier.flows[0].start = 1_000_000_000
+      observation.earlier = earlier
+    }
+    expect(sameID, .streamTimeout, .supported, "ended and began again")
     // A trunk that is admitted as NEW loses nothing.
     host.flows = [flow("198.51.100.10:5060", "192.0.2.5:5060", [.seenReply, .assured])]
     expect(try judge(180), .streamTimeout, .ruledOut, "admit the next packet")

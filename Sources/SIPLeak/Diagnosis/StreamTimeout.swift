@@ -62,10 +62,10 @@ extension Differential {
   private func begunAgain(besides leaking: Set<IPAddress>) -> SIPFlow? {
     guard let earlier = observation.earlier else { return nil }
     let before = Dictionary(
-      earlier.flows.map { ($0.original, $0.id) }, uniquingKeysWith: { first, _ in first })
+      earlier.flows.map { ($0.original, $0) }, uniquingKeysWith: { first, _ in first })
     return flows.first { flow in
       flow.flow.original.transport == .udp && !leaking.contains(flow.sides.peer.address)
-        && before[flow.flow.original].map { $0 != flow.flow.id } == true
+        && before[flow.flow.original].map { flow.flow.isSuccessor(of: $0) } == true
     }
   }
 
