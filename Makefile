@@ -12,7 +12,7 @@ PACKAGES = iptables ipset nftables conntrack iproute2 util-linux mount procps \
   libmnl-dev libnetfilter-conntrack-dev libsqlite3-dev pkg-config ca-certificates git \
   sipvicious sip-tester tshark dnsmasq-base
 
-.PHONY: all setup build demo test bench bench-events lint fuzz kernel-fuzz man release install clean
+.PHONY: all setup build demo test bench bench-blocks bench-events lint fuzz kernel-fuzz man release install clean
 
 all: build
 
@@ -49,6 +49,13 @@ bench: setup
 	done
 	@"$$($(SWIFT) build -c release --static-swift-stdlib --show-bin-path)/sipleak-bench" \
 	  --entries $(ENTRIES) --rounds $(ROUNDS)
+
+# Thousands of blocks beside iptables -I for each, and packets beside them: make bench-blocks BLOCKS="--rounds 3"
+bench-blocks: setup
+	@for product in sipleak-floor sipleak-bench sipleak; do \
+	  $(SWIFT) build -c release --static-swift-stdlib --product $$product || exit 1; \
+	done
+	@"$$($(SWIFT) build -c release --static-swift-stdlib --show-bin-path)/sipleak-bench" blocks $(BLOCKS)
 
 # sipleak watch beside conntrack -E: make bench-events EVENTS="--seconds 10 --load flood"
 bench-events: setup

@@ -8,8 +8,9 @@ import SystemPackage
 struct Bench {
   let lab: Lab
   let watch: Stopwatch
-  private let sipleak: String
-  private let bench: String
+  let sipleak: String
+  /// This program, to be run on a host.
+  let bench: String
   private let floor: String
   private let threads: Int
 

@@ -30,7 +30,7 @@ struct Contender {
     Self.median(zip(runs, other.runs).map { $0.seconds / $1.seconds })
   }
 
-  private static func median(_ values: [Double]) -> Double {
+  static func median(_ values: [Double]) -> Double {
     let sorted = values.sorted()
     guard !sorted.isEmpty else { return 0 }
     let middle = sorted.count / 2

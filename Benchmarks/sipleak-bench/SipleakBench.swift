@@ -13,7 +13,9 @@ struct SipleakBench: AsyncParsableCommand {
       Runs in private namespaces: needs no root and changes nothing on this machine. The number of \
       entries is what the machine's net.netfilter.nf_conntrack_max allows, up to what is asked for.
       """,
-    subcommands: [Compare.self, Walk.self, Load.self], defaultSubcommand: Compare.self)
+    subcommands: [
+      Compare.self, Blocks.self, Walk.self, Load.self, Flood.self, Count.self, Until.self,
+    ], defaultSubcommand: Compare.self)
 }
 
 /// `sipleak-bench walk`: the reading of the flow table alone.

@@ -1,12 +1,13 @@
 import Addressing
 public import Netlink
-import SystemPackage
+public import SystemPackage
 
 extension FlowTable {
   /// Deletes one flow, named by original tuple, zone and id.
   ///
-  /// A successor with the same tuple has another id and stays. Corresponds to
-  /// `conntrack -D --orig-src … -w ZONE`, which doesn't compare the id.
+  /// A successor with the same tuple and another id stays; one that was given the same id goes, as
+  /// nothing tells them apart. Corresponds to `conntrack -D --orig-src … -w ZONE`, which doesn't
+  /// compare the id.
   ///
   /// - Parameters:
   ///   - key: The flow.
@@ -17,7 +18,11 @@ extension FlowTable {
   public static func delete(
     _ key: FlowKey, in namespace: NetworkNamespace = .current
   ) throws(ConntrackError) -> Bool {
-    try delete([key], in: namespace).deleted == 1
+    let account = try delete([key], in: namespace)
+    if let errno = account.refused[key] {
+      throw ConntrackError(NetlinkError(.refused, operation: "delete a flow", errno: errno))
+    }
+    return account.deleted == 1
   }
 
   /// What became of several deletions.
@@ -26,18 +31,22 @@ extension FlowTable {
     public var deleted = 0
     /// The flows that were gone already.
     public var gone: [FlowKey] = []
+    /// The flows that the kernel would not delete, with its error.
+    public var refused: [FlowKey: Errno] = [:]
 
     /// Makes the account of no deletions.
     public init() {}
   }
 
-  /// Deletes several flows over one socket, in order.
+  /// Deletes several flows, many a call to the kernel: ten thousand take some hundredths of a second.
+  ///
+  /// One that is refused doesn't keep the others from being deleted.
   ///
   /// - Parameters:
   ///   - keys: The flows; all are checked before the first is deleted.
   ///   - namespace: The network namespace whose table it is.
-  /// - Returns: How many were deleted and which were gone.
-  /// - Throws: ``ConntrackError``; flows before the one that failed are deleted.
+  /// - Returns: How many were deleted, which were gone and which were refused.
+  /// - Throws: ``ConntrackError`` when the kernel can't be asked; some may be deleted by then.
   public static func delete(
     _ keys: [FlowKey], in namespace: NetworkNamespace = .current
   ) throws(ConntrackError) -> Deletions {
@@ -46,17 +55,18 @@ extension FlowTable {
     guard !requests.isEmpty else { return result }
     do throws(NetlinkError) {
       var socket = try NetlinkSocket.open(.netfilter, in: namespace)
-      for (key, request) in zip(keys, requests) {
-        do throws(NetlinkError) {
-          try socket.request(request, operation: "delete a flow")
-          result.deleted += 1
-        } catch  where error.code == .refused && error.errno == .noSuchFileOrDirectory {
+      for refusal in try socket.batch(requests, operation: "delete flows") {
+        let key = keys[refusal.index]
+        if refusal.errno == .noSuchFileOrDirectory {
           result.gone.append(key)
+        } else {
+          result.refused[key] = refusal.errno
         }
       }
     } catch {
       throw ConntrackError(error)
     }
+    result.deleted = keys.count - result.gone.count - result.refused.count
     return result
   }
 

@@ -32,6 +32,9 @@ public struct SIPLeakError: Error, Sendable {
   public var advice: String
   /// The tool's or kernel's own words, shown with `--verbose`; not escaped for terminals.
   public var detail: String
+  /// Whether the firewall changed between reading and writing, and nothing else stood against it: what
+  /// is planned on a new reading may go through.
+  public var isStale = false
 
   /// Makes an error.
   public init(_ code: Code, _ message: String, advice: String = "", detail: String = "") {

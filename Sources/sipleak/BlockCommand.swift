@@ -20,6 +20,9 @@ struct BlockCommand: AsyncParsableCommand {
       or with --plain, they are rules of their own, at most \(PlainBlock.most) sources: each run with \
       --apply lifts those whose time is over, and moves them into the set once there is one.
 
+      Nothing is written on a plan that is not true any more: where another program changes the \
+      firewall meanwhile, all is read and planned again, up to five times without --sample.
+
       Exit status: 0 done, 1 failed and nothing changed, 4 failed and taken back, 5 failed and \
       something is left (it says what).
       """)
@@ -41,7 +44,8 @@ struct BlockCommand: AsyncParsableCommand {
     help: ArgumentHelp(
       """
       How long, such as 24h; 0 until unblocked. The kernel lifts it by itself. (default: 24h, twice \
-      that for each time a block of the peer has run out before, up to 24 days)
+      that for each time a block of the peer has run out before, up to 24 days; no block that stands \
+      for longer is shortened)
       """, valueName: "time"), transform: Parse.seconds)
   var seconds: Double?
 
@@ -99,6 +103,11 @@ struct BlockCommand: AsyncParsableCommand {
     if let confirmWithin, !(1...86400).contains(confirmWithin) {
       throw ValidationError("--confirm-within takes 1s to 24h.")
     }
+    if limiting.unattended, state.isOff, addresses.isEmpty {
+      throw ValidationError(
+        "--unattended asks the history who was admitted within 24 h; it cannot be used with "
+          + "--no-history.")
+    }
     if apply, format == .restore {
       throw ValidationError("--format restore prints a plan; it cannot be used with --apply.")
     }
@@ -110,47 +119,76 @@ struct BlockCommand: AsyncParsableCommand {
   func run() async throws {
     try await Console.changing(isVerbose: verbose) {
       let access = try source.namespace.access()
+      if limiting.unattended, addresses.isEmpty, source.folder == nil,
+        !state.isKept(for: source.namespace)
+      {
+        // Said at once, and not on the day of the first leak.
+        throw SIPLeakError(
+          .unchanged, "an unattended run needs to know who was admitted within 24 h",
+          advice: "Nothing was changed: \(state.gap(for: source.namespace)).")
+      }
       if apply { await OverdueBlocks.revert(access) }
       var source = source
       if limiting.unattended, source.folder == nil, source.interval == nil {
         source.interval = Self.unattendedInterval
       }
-      let observation = try await source.observation(sip, access: access)
-      if verbose { Console.note(ReadingText.lines(observation)) }
-      let policy = try await trust.policy(state.folder)
-      let audit = Audit(observation, policy: policy)
-      let history = state.open(for: source.namespace)
-      var notes = HistoryNotes()
-      if let history {
-        let now = observation.sample.time
-        StateOptions.attempt { () throws(SIPLeakError) in notes = try history.notes(at: now) }
-      } else if limiting.unattended {
-        Console.note("sipleak: no history: who was admitted within 24 h is not known")
+      var resolved: AuditPolicy?
+      // Two readings a minute apart are made by whoever starts it again.
+      let attempts = (source.interval ?? 0) > 0 ? 1 : Enforcement.attempts
+      return try await Enforcement.whileStale(attempts: attempts) { attempt in
+        Console.note(
+          "sipleak: the firewall changed while the block was planned; read again (\(attempt) of "
+            + "\(attempts))")
+      } _: {
+        let observation = try await source.observation(sip, access: access)
+        if verbose { Console.note(ReadingText.lines(observation)) }
+        // Names and commands once: what takes long makes a plan old.
+        let policy = if let resolved { resolved } else { try await trust.policy(state.folder) }
+        resolved = policy
+        return try await plan(observation, policy, access)
       }
-      let request = BlockRequest(
-        named: addresses, place: place, seconds: UInt32(seconds ?? Self.usualSeconds),
-        limits: limiting.limits(notes, doubles: seconds == nil), backend: limiting.backend,
-        prefix6: limiting.prefix6, isPlain: plain)
-      let plan = BlockPlan(request, audit: audit, observation: observation, policy: policy)
-      for problem in audit.problems {
-        Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
-      }
-      // Somebody should be blocked and is not.
-      let isRefused =
-        !plan.obstacles.isEmpty
-        || plan.isEmpty && (!addresses.isEmpty || plan.omissions.contains { !$0.isOnRequest })
-      if apply, !observation.problems.isEmpty {
-        throw SIPLeakError(
-          .unchanged, "nothing is blocked on a partial reading",
-          advice: "See above what could not be read; nothing was changed.")
-      }
-      guard apply, !plan.isEmpty else {
-        let isIdle = plan.isEmpty && plan.obstacles.isEmpty && addresses.isEmpty
-        if !(quiet && isIdle) { try show(plan, observation) }
-        return isRefused ? 1 : 0
-      }
-      return try await enforce(plan, observation, policy, access, history)
     }
+  }
+
+  /// Plans, and applies where that is asked.
+  ///
+  /// - Returns: The exit status.
+  private func plan(
+    _ observation: Observation, _ policy: AuditPolicy, _ access: HostAccess
+  ) async throws -> Int32 {
+    let audit = Audit(observation, policy: policy)
+    let isLive = source.folder == nil
+    let history =
+      if isLive { state.open(for: source.namespace) } else { try? state.openForReading() }
+    // Cron may run nothing else: who is admitted today must be known tomorrow.
+    let notes = history.flatMap {
+      StateOptions.exchange($0, audit, at: observation.sample.time)
+    }
+    var request = BlockRequest(
+      named: addresses, place: place, seconds: UInt32(seconds ?? Self.usualSeconds),
+      limits: limiting.limits(
+        notes, gap: state.gap(for: source.namespace), doubles: seconds == nil),
+      backend: limiting.backend, prefix6: limiting.prefix6, isPlain: plain)
+    request.shortens = seconds != nil
+    let plan = BlockPlan(request, audit: audit, observation: observation, policy: policy)
+    for problem in audit.problems {
+      Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
+    }
+    // Somebody should be blocked and is not.
+    let isRefused =
+      !plan.obstacles.isEmpty
+      || plan.isEmpty && (!addresses.isEmpty || plan.omissions.contains { !$0.isOnRequest })
+    if apply, !observation.problems.isEmpty {
+      throw SIPLeakError(
+        .unchanged, "nothing is blocked on a partial reading",
+        advice: "See above what could not be read; nothing was changed.")
+    }
+    guard apply, !plan.isEmpty else {
+      let isIdle = plan.isEmpty && plan.obstacles.isEmpty && addresses.isEmpty
+      if !(quiet && isIdle) { try show(plan, observation) }
+      return isRefused ? 1 : 0
+    }
+    return try await enforce(plan, observation, policy, access, history)
   }
 
   /// This command with every option that matters to what is blocked.
@@ -159,11 +197,16 @@ struct BlockCommand: AsyncParsableCommand {
     if place != .raw { words += ["--where", place.rawValue] }
     if let seconds { words += ["--for", "\(Int(seconds))s"] }
     if plain { words.append("--plain") }
+    if let confirmWithin { words += ["--confirm-within", Self.typed(confirmWithin)] }
     words += limiting.words
     words += state.words
     words += trust.words
-    if let interval = source.interval { words += ["--sample", "\(interval)s"] }
+    if let interval = source.interval { words += ["--sample", Self.typed(interval)] }
     return words.joined(separator: " ") + sip.endpoints.options + source.namespace.option
+  }
+
+  private static func typed(_ seconds: Double) -> String {
+    Int(exactly: seconds).map { "\($0)s" } ?? "\(seconds)s"
   }
 
   private func show(_ plan: BlockPlan, _ observation: Observation) throws {
@@ -192,11 +235,13 @@ struct BlockCommand: AsyncParsableCommand {
     var pending: PendingBlock?
     if let confirmWithin {
       let block = PendingBlock(
-        plan, before: observation, seconds: confirmWithin + verifyAfter,
-        state: history == nil ? nil : state.folder)
+        plan, before: observation,
+        // What the change itself takes is no part of the time, which is set again after it.
+        seconds: confirmWithin + verifyAfter + PendingBlock.longestChange,
+        state: history?.isWritable == true ? state.folder : nil)
       try block.save()
       guard DetachedTimer.start(block, namespace: source.namespace) else {
-        block.confirm()
+        block.forget()
         throw SIPLeakError(
           .unchanged, "the process that would take the block back cannot be started",
           advice: "Nothing was changed.")
@@ -207,9 +252,10 @@ struct BlockCommand: AsyncParsableCommand {
     do throws(SIPLeakError) {
       outcome = try await carryOut(plan, observation, policy, access)
     } catch {
-      if error.code != .notUndone { pending?.confirm() }
+      if error.code != .notUndone { pending?.forget() }
       throw error
     }
+    if let confirmWithin, let pending { try rearm(pending, seconds: confirmWithin) }
     if let confirmWithin, isText {
       Console.print(
         StepText.line(
@@ -221,7 +267,7 @@ struct BlockCommand: AsyncParsableCommand {
       let json = PlanJSON(plan, time: observation.sample.time, outcome: outcome)
       if let line = try? json.line() { Console.print(line) }
     }
-    if let history {
+    if let history, history.isWritable {
       StateOptions.attempt { () throws(SIPLeakError) in
         try history.record(plan, answer: outcome.answer, at: observation.sample.time)
       }
@@ -237,6 +283,20 @@ struct BlockCommand: AsyncParsableCommand {
         advice: "`sipleak purge\(source.namespace.option)` takes it back; "
           + "`sipleak diagnose\(source.namespace.option)` shows what gets through.")
     }
+  }
+
+  /// The time counts from now on, when there is something to confirm.
+  private func rearm(_ pending: PendingBlock, seconds: Double) throws(SIPLeakError) {
+    var isTakenBack = false
+    do throws(SIPLeakError) { isTakenBack = try !pending.rearm(seconds: seconds) } catch {
+      // Locked: its timer has struck. Else the time it was started with holds.
+      isTakenBack = error.code == .locked
+      if !isTakenBack { Console.report(error, isVerbose: verbose) }
+    }
+    guard isTakenBack else { return }
+    throw SIPLeakError(
+      .undone, "the time was over before the block was checked: it is taken back",
+      advice: "Give --confirm-within more time.")
   }
 
   private func carryOut(

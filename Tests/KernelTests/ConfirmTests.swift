@@ -70,6 +70,37 @@ extension Kernel {
       }
     }
 
+    @Test("A block is confirmed or taken back, never both, and the time counts from its check on")
+    func oneOrTheOther() async throws {
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
+        let (plan, before) = try await leaky.plan()
+        let block = PendingBlock(plan, before: before, seconds: 5)
+        try block.save()
+        #expect(try block.rearm(seconds: 1000))
+        let rearmed = try #require(PendingBlock.load(block.token))
+        #expect(rearmed.deadline > block.deadline + 500)
+        // Somebody is just taking one back.
+        let held = "/run/sipleak-lock-held"
+        let holder = Task {
+          try await pbx.attempt([
+            "flock", "/run/sipleak-confirm.lock", "sh", "-c",
+            "touch \(held); while [ -e \(held) ]; do sleep 0.05; done",
+          ])
+        }
+        while try await pbx.attempt(["test", "-e", held]).status != 0 {}
+        #expect(throws: SIPLeakError.self) { try block.confirm() }
+        await #expect(throws: SIPLeakError.self) { try await block.revert(access: leaky.access) }
+        #expect(PendingBlock.load(block.token) != nil)
+        try await pbx.run(["rm", held])
+        _ = try await holder.value
+        #expect(try block.confirm())
+        #expect(try !block.confirm())
+        #expect(try !block.rearm(seconds: 1000))
+        #expect(PendingBlock.all().isEmpty)
+      }
+    }
+
     @Test("A block in the table of others is kept by what is written down about it")
     func history() async throws {
       try await LeakyLab.with { leaky in

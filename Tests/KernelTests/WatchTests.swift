@@ -61,7 +61,7 @@ func watching(
 
 extension Kernel {
   /// The audit that never ends.
-  @Suite(.timeLimit(.minutes(3))) struct Watches {
+  @Suite(.timeLimit(.minutes(15))) struct Watches {
     @Test("A leak is reported as it appears, by its event, and when it is gone")
     func leak() async throws {
       try await Lab.with { lab in

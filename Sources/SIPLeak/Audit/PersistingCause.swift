@@ -26,13 +26,15 @@ public struct PersistingCause: Sendable, Hashable {
     lifted.earlier = nil
     lifted.sample.firewall.snapshot = observation.sample.firewall.snapshot.withoutBlocks(
       of: addresses.map(Set.init))
+    let named = addresses.map(Set.init)
+    let blocked = observation.sample.firewall.snapshot.blockedPeers
     var result: [IPAddress: PersistingCause] = [:]
     for finding in Audit(lifted, policy: policy).findings {
-      guard let peer = finding.peer?.address, addresses?.contains(peer) ?? true,
+      guard let peer = finding.peer?.address, named?.contains(peer) ?? true,
         finding.level == .leak || finding.cause == .hostOpened, result[peer] == nil
       else { continue }
       // With no address named, only those whose block is what holds them.
-      guard addresses != nil || observation.sample.firewall.snapshot.blocks(peer) else { continue }
+      guard named != nil || blocked.contains(peer) else { continue }
       result[peer] = PersistingCause(
         address: peer,
         why: "its flow to \(finding.delivered) is still there (\(finding.cause.rawValue)): "
@@ -53,9 +55,9 @@ extension FirewallSnapshot {
       var kept = set
       kept.entries.removeAll { entry in
         guard let addresses else { return true }
-        return OwnObjects.parse(entry.element).map { block in
-          addresses.contains { block.prefix.contains($0) }
-        } ?? false
+        guard let prefix = OwnObjects.parse(entry.element)?.prefix else { return false }
+        return prefix.length == prefix.family.bitWidth
+          ? addresses.contains(prefix.address) : addresses.contains { prefix.contains($0) }
       }
       return kept
     }
@@ -64,10 +66,11 @@ extension FirewallSnapshot {
     }
   }
 
-  /// Whether a block of ours names an address.
-  fileprivate func blocks(_ address: IPAddress) -> Bool {
-    ownSet(address.family)?.entries.contains {
-      OwnObjects.parse($0.element)?.prefix.contains(address) ?? false
-    } ?? false || plainRules.contains { $0.block.prefix.contains(address) }
+  /// Everybody whom our blocks name.
+  fileprivate var blockedPeers: PrefixSet {
+    PrefixSet(
+      AddressFamily.allCases.flatMap { family in
+        (ownSet(family)?.entries ?? []).compactMap { OwnObjects.parse($0.element)?.prefix }
+      } + plainRules.map(\.block.prefix))
   }
 }

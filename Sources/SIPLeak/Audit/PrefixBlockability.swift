@@ -1,4 +1,5 @@
 import Addressing
+import Conntrack
 import Firewall
 import HostNetwork
 
@@ -10,36 +11,66 @@ struct PrefixBlockability {
   private let observation: Observation
   private let protected: ProtectedSet
   private var admitted: (sources: PrefixSet, isWhole: Bool)?
+  /// Who talks SIP with this host and is not to be blocked anyway, in order.
+  private lazy var others = talkers.subtracting(chosen).sorted()
+  private let chosen: Set<IPAddress>
+  /// Sources that were welcome a short while ago, in order.
+  private let welcome: [IPAddress]
+  /// A whole botnet may live in one prefix.
+  private var answers: [IPPrefix: String?] = [:]
 
-  init(_ observation: Observation, policy: AuditPolicy) {
+  /// Prepares the questions.
+  ///
+  /// - Parameters:
+  ///   - observation: What is there.
+  ///   - policy: Whom never to block.
+  ///   - chosen: Peers that are to be blocked anyway.
+  ///   - welcome: Sources that were welcome a short while ago.
+  init(
+    _ observation: Observation, policy: AuditPolicy, besides chosen: Set<IPAddress> = [],
+    welcome: Set<IPAddress> = []
+  ) {
     self.observation = observation
     protected = ProtectedSet(observation, policy: policy)
+    self.welcome = welcome.filter { $0.family == .ipv6 }.sorted()
+    self.chosen = chosen
+  }
+
+  /// The IPv6 peers of flows to SIP.
+  private var talkers: Set<IPAddress> {
+    let own = Set(observation.network.addresses.map(\.address))
+    return Set(
+      observation.sample.flows.lazy.filter { $0.family == .ipv6 }.compactMap { flow in
+        FlowSides(
+          flow, endpoints: observation.endpoints, isLocal: { own.contains($0) || $0.isLoopback }
+        )?.peer.address
+      })
   }
 
   /// Why a prefix may not be blocked, or `nil`.
-  ///
-  /// - Parameters:
-  ///   - prefix: The prefix.
-  ///   - chosen: Peers that are to be blocked anyway.
-  ///   - welcome: Sources that were welcome a short while ago.
-  /// - Returns: The reason.
-  mutating func objection(
-    to prefix: IPPrefix, besides chosen: Set<IPAddress>, welcome: Set<IPAddress>
-  ) -> String? {
-    if let one = welcome.filter({ prefix.contains($0) }).min() {
-      return "\(one) was welcome within the last 24 h"
-    }
-    let own = Set(observation.network.addresses.map(\.address))
-    for flow in observation.sample.flows {
-      guard
-        let sides = FlowSides(
-          flow, endpoints: observation.endpoints, isLocal: { own.contains($0) || $0.isLoopback })
-      else { continue }
-      if prefix.contains(sides.peer.address), !chosen.contains(sides.peer.address) {
-        return "\(sides.peer.address) talks SIP with this host too"
+  mutating func objection(to prefix: IPPrefix) -> String? {
+    if let known = answers[prefix] { return known }
+    let answer: String? =
+      if let one = Self.first(of: welcome, in: prefix) {
+        "\(one) was welcome within the last 24 h"
+      } else if let other = Self.first(of: others, in: prefix) {
+        "\(other) talks SIP with this host too"
+      } else {
+        standingObjection(to: prefix)
       }
+    answers[prefix] = answer
+    return answer
+  }
+
+  /// The first of some sorted addresses that a prefix holds.
+  private static func first(of sorted: [IPAddress], in prefix: IPPrefix) -> IPAddress? {
+    var low = 0
+    var high = sorted.count
+    while low < high {
+      let middle = (low + high) / 2
+      if sorted[middle] < prefix.address { low = middle + 1 } else { high = middle }
     }
-    return standingObjection(to: prefix)
+    return low < sorted.count && prefix.contains(sorted[low]) ? sorted[low] : nil
   }
 
   /// The same of a prefix that is blocked already.

@@ -113,10 +113,10 @@ public struct Enforcement: Sendable {
     var loaded = 0
     for rules in plan.rules {
       // Our rules name the set, also where only they are renewed.
-      let sets =
-        plan.isPlain
-        ? ""
-        : OwnObjects.createLine(rules.family) + "\n" + plan.setText.lines(ofFamily: rules.family)
+      let lines =
+        plan.setFamilies == [rules.family]
+        ? plan.setText : plan.setText.lines(ofFamily: rules.family)
+      let sets = plan.isPlain ? "" : OwnObjects.createLine(rules.family) + "\n" + lines
       // In an empty table there is nothing to delete and only the first place to insert at.
       let text = rules.text.forEmptyTable
       switch await FirewallHost.dryRun(
@@ -154,9 +154,11 @@ public struct Enforcement: Sendable {
       plan.request.place == .raw
       ? Stability.isSame(now.snapshot, old) : Stability.isSameByPosition(now.snapshot, old)
     guard now.problems.isEmpty, isSame else {
-      throw SIPLeakError(
+      var error = SIPLeakError(
         .unchanged, "the firewall changed while the block was planned",
         advice: "Nothing was changed. Run it again when the firewall stands still.")
+      error.isStale = now.problems.isEmpty
+      throw error
     }
   }
 
@@ -258,13 +260,14 @@ public struct Enforcement: Sendable {
     // With the block in place nothing reopens a flow in raw; a bounded loop covers what was on its
     // way meanwhile, and the verification tells what is left.
     for _ in 0..<5 {
-      for key in keys {
-        do throws(ConntrackError) {
-          if try FlowTable.delete(key, in: access.namespace) { deleted += 1 }
-        } catch {
-          report(
-            Step(name: "not deleted", text: "\(key.original.sourceEndpoint): \(error)"))
+      do throws(ConntrackError) {
+        let account = try FlowTable.delete(keys, in: access.namespace)
+        deleted += account.deleted
+        for (key, errno) in account.refused {
+          report(Step(name: "not deleted", text: "\(key.original.sourceEndpoint): \(errno)"))
         }
+      } catch {
+        report(Step(name: "not deleted", text: "\(error)"))
       }
       let query = FlowQuery(
         families: plan.families, transports: Set(plan.entries.map(\.transport)),

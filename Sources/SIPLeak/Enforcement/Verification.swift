@@ -58,12 +58,10 @@ public struct Verification: Sendable {
     lines = []
     var was = RepeatedEvaluation(Evaluation(before.sample.firewall.snapshot))
     var rules = RepeatedEvaluation(Evaluation(now.sample.firewall.snapshot))
-    let counts = Counts(now)
-    for entry in plan.entries {
-      check(entry, plan: plan, before: before, now: now, counts: counts, rules: &rules)
-    }
+    let packets = BlockedPackets(plan, in: before)
+    checkEntries(plan, packets, now: now, rules: &rules)
     checkAdmission(plan, now: now, policy: policy)
-    checkOthers(plan, before: before, was: &was, rules: &rules)
+    checkOthers(plan, packets.judge, was: &was, rules: &rules)
     checkMembers(plan, before: before, was: &was, rules: &rules)
     mustBeTakenBack = lines.contains { $0.answer == .failed }
     // A partial reading proves nothing gone.
@@ -77,12 +75,14 @@ public struct Verification: Sendable {
     _ plan: BlockPlan, before: Observation, now: Observation
   ) -> IPAddress? {
     var rules = RepeatedEvaluation(Evaluation(now.sample.firewall.snapshot))
-    return plan.entries.first { entry in
-      packets(of: entry, plan: plan, in: before).contains { packet, path in
-        let walk = rules.walk(packet, to: path, byAnyOf: before.ways)
+    let packets = BlockedPackets(plan, in: before)
+    let ways = before.ways
+    return plan.entries.indices.first { number in
+      packets.packets(of: number).contains { packet, path in
+        let walk = rules.walk(packet, to: path, byAnyOf: ways)
         return !(walk.isCertain && walk.verdict.isRefused)
       }
-    }?.address
+    }.map { plan.entries[$0].address }
   }
 
   /// A peer that the rules underneath admit now was blocked on a half-loaded firewall.
@@ -105,6 +105,7 @@ public struct Verification: Sendable {
     rules: inout RepeatedEvaluation
   ) {
     let planned = Set(plan.entries.map(\.element))
+    let ways = before.ways
     let blocks = before.sample.firewall.snapshot.ownBlocks(at: before.sample.time)
     for block in blocks where !planned.contains(block.element) && !block.isOver {
       guard let local = before.localAddress(block.family) else { continue }
@@ -112,9 +113,9 @@ public struct Verification: Sendable {
         transport: block.transport, source: block.prefix.address, destination: local,
         sourcePort: nil, destinationPort: block.port, inInterface: nil,
         connection: ConnectionFacts(state: .established, direction: .original))
-      let first = was.walk(packet, to: .input, byAnyOf: before.ways)
+      let first = was.walk(packet, to: .input, byAnyOf: ways)
       guard first.isCertain, first.verdict.isRefused else { continue }
-      let second = rules.walk(packet, to: .input, byAnyOf: before.ways)
+      let second = rules.walk(packet, to: .input, byAnyOf: ways)
       if !(second.isCertain && second.verdict.isRefused) {
         lines.append(
           Line(answer: .failed, text: "\(block.prefix.address) was blocked and is not now"))
@@ -122,121 +123,86 @@ public struct Verification: Sendable {
     }
   }
 
-  private mutating func check(
-    _ entry: BlockPlan.Entry, plan: BlockPlan, before: Observation, now: Observation,
-    counts: Counts, rules: inout RepeatedEvaluation
+  /// The peers that are to be blocked are, and their flows are gone or still.
+  private mutating func checkEntries(
+    _ plan: BlockPlan, _ packets: BlockedPackets, now: Observation,
+    rules: inout RepeatedEvaluation
   ) {
-    var decided: RuleReference?
-    for (packet, path) in Self.packets(of: entry, plan: plan, in: before) {
-      let walk = rules.walk(packet, to: path, byAnyOf: before.ways)
-      guard walk.isCertain, walk.verdict.isRefused else {
-        let by = walk.decidingRule.map { " by \($0.place)" } ?? ""
+    let ways = packets.judge.ways
+    let left = plan.flowsByEntry(in: now)
+    let counters = BlockCounters(now)
+    let earlier = FlowsByKey(left.isEmpty ? [] : now.earlier?.flows ?? [])
+    for (number, entry) in plan.entries.enumerated() {
+      var decided: RuleReference?
+      var letIn: Walk?
+      for (packet, path) in packets.packets(of: number) {
+        let walk = rules.walk(packet, to: path, byAnyOf: ways)
+        guard walk.isCertain, walk.verdict.isRefused else {
+          letIn = walk
+          break
+        }
+        decided = decided ?? walk.decidingRule
+      }
+      if let letIn {
+        let by = letIn.decidingRule.map { " by \($0.place)" } ?? ""
         lines.append(
           Line(answer: .failed, text: "\(entry.address): not certainly refused\(by)"))
-        return
+        continue
       }
-      decided = decided ?? walk.decidingRule
+      let place = decided.map { "at \($0.place)" } ?? "by the rules"
+      lines.append(
+        Self.line(
+          "\(entry.address): its packets are refused \(place)", counters.text(of: entry), plan,
+          left: (left[number] ?? []).map { now.sample.flows[$0] }, earlier: earlier, in: now))
     }
-    let place = decided.map { "at \($0.place)" } ?? "by the rules"
-    let count = counts.text(of: entry)
-    let left = BlockPlan.flows(
-      of: [entry], observation: now, place: plan.request.place)
+  }
+
+  /// What is to be said of a peer whose packets are refused, by what is left of its flows.
+  private static func line(
+    _ refused: String, _ count: String, _ plan: BlockPlan, left: [Flow], earlier: FlowsByKey,
+    in now: Observation
+  ) -> Line {
+    if left.isEmpty, !now.problems.isEmpty {
+      // A flow that was not read is not gone.
+      return Line(
+        answer: .notYetSeen,
+        text: "\(refused); not everything could be read, so its flow may be there still\(count)")
+    }
     if left.isEmpty {
-      lines.append(
-        Line(
-          answer: .verified,
-          text: "\(entry.address): its packets are refused \(place), "
-            + (plan.deletions.isEmpty ? "no flow" : "flow gone") + count))
-    } else if plan.request.place == .beforeStateRule {
-      lines.append(
-        Line(
-          answer: .verified,
-          text: "\(entry.address): its packets are refused \(place); conntrack still holds "
-            + "\(left.count) flow(s), as they reach it first\(count)"))
-    } else {
-      let doubts = left.compactMap { key -> String? in
-        switch now.stillness(of: key) {
-        case .still: nil
-        case .moving: "packets still move in it"
-        case .unknown(let why): why
-        }
-      }
-      let held = "\(left.count) flow(s) are still in the table"
-      if let doubt = doubts.first {
-        lines.append(
-          Line(
-            answer: .notYetSeen,
-            text: "\(entry.address): its packets are refused \(place), but \(held): \(doubt)"
-              + count))
-      } else {
-        lines.append(
-          Line(
-            answer: .verified,
-            text: "\(entry.address): its packets are refused \(place); \(held), and no packet "
-              + "moves in them any more\(count)"))
+      return Line(
+        answer: .verified,
+        text: refused + ", " + (plan.deletions.isEmpty ? "no flow" : "flow gone") + count)
+    }
+    if plan.request.place == .beforeStateRule {
+      return Line(
+        answer: .verified,
+        text: "\(refused); conntrack still holds \(left.count) flow(s), as they reach it first"
+          + count)
+    }
+    let doubts = left.lazy.compactMap { flow -> String? in
+      switch now.stillness(of: flow, earlier: earlier) {
+      case .still: nil
+      case .moving: "packets still move in it"
+      case .unknown(let why): why
       }
     }
-  }
-
-  /// What our blocks have stopped, by element: in all, and between the two readings.
-  private struct Counts {
-    private let all: [String: UInt64]
-    private let earlier: [String: UInt64]
-
-    init(_ now: Observation) {
-      all = Self.packets(now.sample)
-      earlier = now.earlier.map(Self.packets) ?? [:]
+    let held = "\(left.count) flow(s) are still in the table"
+    if let doubt = doubts.first {
+      return Line(answer: .notYetSeen, text: "\(refused), but \(held): \(doubt)\(count)")
     }
-
-    private static func packets(_ sample: Observation.Sample) -> [String: UInt64] {
-      Dictionary(
-        sample.firewall.snapshot.ownBlocks(at: sample.time).compactMap { block in
-          block.packets.map { (block.element, $0) }
-        }, uniquingKeysWith: &+)
-    }
-
-    func text(of entry: BlockPlan.Entry) -> String {
-      guard let all = all[entry.element] else { return "" }
-      let recent = earlier[entry.element].map { all >= $0 ? all - $0 : 0 } ?? 0
-      return ", \(all) packets counted by its block" + (recent > 0 ? ", \(recent) just now" : "")
-    }
-  }
-
-  /// The packets the peer would send next, as the block meets them.
-  private static func packets(
-    of entry: BlockPlan.Entry, plan: BlockPlan, in observation: Observation
-  ) -> [(Packet, PacketPath)] {
-    let judge = FlowJudge(observation, policy: AuditPolicy())
-    let keys = Set(
-      BlockPlan.flows(of: [entry], observation: observation, place: plan.request.place))
-    var result: [(Packet, PacketPath)] = []
-    for flow in observation.sample.flows where keys.contains(flow.key) {
-      guard let sides = judge.sides(of: flow) else { continue }
-      let packet = judge.packet(of: flow, sides)
-      result.append((packet.asHeld, judge.path(to: sides)))
-    }
-    if !result.isEmpty { return result }
-    // Named without a flow: any packet to any address of ours.
-    for local in observation.network.addresses
-    where local.address.family == entry.address.family && !local.address.isLoopback {
-      result.append(
-        (
-          Packet(
-            transport: entry.transport, source: entry.address, destination: local.address,
-            sourcePort: nil, destinationPort: entry.port, inInterface: nil,
-            connection: .new), .input
-        ))
-    }
-    return result
+    return Line(
+      answer: .verified,
+      text: "\(refused); \(held), and no packet moves in them any more\(count)")
   }
 
   /// Whoever got in before and is not blocked still gets in.
   private mutating func checkOthers(
-    _ plan: BlockPlan, before: Observation, was: inout RepeatedEvaluation,
+    _ plan: BlockPlan, _ judge: FlowJudge, was: inout RepeatedEvaluation,
     rules: inout RepeatedEvaluation
   ) {
+    let before = judge.observation
+    let ways = judge.ways
     let blocked = PrefixSet(plan.entries.map(\.prefix))
-    let judge = FlowJudge(before, policy: AuditPolicy())
     var kept: Set<IPAddress> = []
     for flow in before.sample.flows {
       guard let sides = judge.sides(of: flow), !blocked.contains(sides.peer.address) else {
@@ -247,9 +213,9 @@ public struct Verification: Sendable {
       for question in [packet.asNew, packet.asHeld] {
         // Also where the interface or a match leaves the answer open: whoever may have got in must
         // not be certainly refused now.
-        let first = was.walk(question, to: path, byAnyOf: before.ways)
+        let first = was.walk(question, to: path, byAnyOf: ways)
         guard first.mayAccept else { continue }
-        let second = rules.walk(question, to: path, byAnyOf: before.ways)
+        let second = rules.walk(question, to: path, byAnyOf: ways)
         guard second.mayAccept else {
           lines.append(
             Line(
@@ -263,5 +229,31 @@ public struct Verification: Sendable {
     guard let example = kept.min() else { return }
     let others = kept.count > 1 ? " and \(kept.count - 1) more" : ""
     lines.append(Line(answer: .verified, text: "\(example)\(others) still accepted"))
+  }
+}
+
+/// What our blocks have stopped: in all, and between two readings.
+private struct BlockCounters {
+  private let all: [String: UInt64]
+  private let before: [String: UInt64]
+
+  init(_ now: Observation) {
+    all = Self.packets(now.sample)
+    before = Self.packets(now.earlier)
+  }
+
+  private static func packets(_ sample: Observation.Sample?) -> [String: UInt64] {
+    guard let sample else { return [:] }
+    return Dictionary(
+      sample.firewall.snapshot.ownBlocks(at: sample.time).compactMap { block in
+        block.packets.map { (block.element, $0) }
+      }, uniquingKeysWith: &+)
+  }
+
+  func text(of entry: BlockPlan.Entry) -> String {
+    let element = entry.element
+    guard let all = all[element] else { return "" }
+    let recent = before[element].map { all >= $0 ? all - $0 : 0 } ?? 0
+    return ", \(all) packets counted by its block" + (recent > 0 ? ", \(recent) just now" : "")
   }
 }

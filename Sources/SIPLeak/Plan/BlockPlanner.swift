@@ -1,6 +1,6 @@
 import HostNetwork
 import Addressing
-public import Conntrack
+import Conntrack
 import Firewall
 
 extension BlockPlan {
@@ -35,6 +35,7 @@ extension BlockPlan {
     keepWithinLimits(blocks)
     if let stability = Stability(observation, policy: policy) { keepStable(stability) }
     widen(observation, policy)
+    if !request.shortens { keepLonger(blocks) }
     keepPlainFew(blocks)
     guard obstacles.isEmpty else { return }
     let standing = StandingRules(snapshot, at: time, isPlain: isPlain)
@@ -50,6 +51,7 @@ extension BlockPlan {
     lifted = plain.filter { $0.isOver && !planned.contains($0.element) }
     rules = placement.rules
     if !isEmpty {
+      obstacles += wokenObstacles(audit, blocks)
       obstacles += placement.obstacles
       obstacles += setFamilies.compactMap { Self.setObstacle($0, snapshot) }
       if isPlain, snapshot.sets == nil, let plainBecause {
@@ -106,17 +108,41 @@ extension BlockPlan {
     // One address, one answer: whoever may not be blocked for one flow is not for another.
     let refused = Set(omissions.filter { !$0.isOnRequest }.map(\.address))
     entries.removeAll { refused.contains($0.address) }
-    omissions.removeAll { omission in
-      omission.isOnRequest && entries.contains { $0.address == omission.address }
-    }
+    holdBack(audit.findings, named: named)
+    let blocked = Set(entries.map(\.address))
+    omissions.removeAll { $0.isOnRequest && blocked.contains($0.address) }
 
-    let met = Set(entries.map(\.address)).union(refused)
+    let met = blocked.union(refused)
     for address in request.named where !met.contains(address) {
       nameWithoutFlow(address, observation: observation, blockability: &blockability)
     }
     // The grade is for the reader; two flows of one peer make one entry.
     var seen: Set<String> = []
     entries = entries.filter { seen.insert($0.element).inserted }
+  }
+
+  /// A leak of somebody who is also only to be looked at is not blocked unnamed.
+  ///
+  /// A block cuts all of an address, and a trunk that this host registers to may have come in by
+  /// another port while a reload left the door open.
+  private mutating func holdBack(_ findings: [Finding], named: Set<IPAddress>) {
+    let unnamed = Set(entries.map(\.address)).subtracting(named)
+    var held: [IPAddress: Cause] = [:]
+    // What nobody has answered yet is no trunk that works: a late answer of the server's to the same
+    // stranger looks like that (facts C4), and a lure.
+    for finding in findings where finding.level != .leak && finding.grade != .latent {
+      guard let peer = finding.peer?.address, unnamed.contains(peer), held[peer] == nil else {
+        continue
+      }
+      held[peer] = finding.cause
+    }
+    guard !held.isEmpty else { return }
+    entries.removeAll { held[$0.address] != nil }
+    omissions.removeAll { held[$0.address] != nil }
+    omissions += held.sorted { $0.key < $1.key }.map { address, cause in
+      Omission(
+        address: address, why: "\(cause.rawValue) by another of its flows", isOnRequest: true)
+    }
   }
 
   /// The ports a peer is blocked from for one finding.
@@ -135,16 +161,14 @@ extension BlockPlan {
   private mutating func widen(_ observation: Observation, _ policy: AuditPolicy) {
     guard let length = request.prefix6, entries.contains(where: { $0.address.family == .ipv6 })
     else { return }
-    var blockability = PrefixBlockability(observation, policy: policy)
-    let chosen = Set(entries.map(\.address))
+    var blockability = PrefixBlockability(
+      observation, policy: policy, besides: Set(entries.map(\.address)),
+      welcome: request.limits.welcome)
     var said: Set<IPAddress> = []
     for index in entries.indices where entries[index].address.family == .ipv6 {
       let address = entries[index].address
       guard let prefix = IPPrefix(address, length: length) else { continue }
-      guard
-        let why = blockability.objection(
-          to: prefix, besides: chosen, welcome: request.limits.welcome)
-      else {
+      guard let why = blockability.objection(to: prefix) else {
         entries[index].prefixLength = length
         continue
       }
@@ -158,12 +182,30 @@ extension BlockPlan {
     entries = entries.filter { seen.insert($0.element).inserted }
   }
 
+  /// Leaves blocks that stand for longer as long as they are.
+  private mutating func keepLonger(_ blocks: [OwnBlock]) {
+    let standing = Dictionary(
+      blocks.filter { !$0.isOver }.map { ($0.element, $0.timeout) },
+      uniquingKeysWith: { first, second in first == 0 || second == 0 ? 0 : max(first, second) })
+    for index in entries.indices {
+      guard entries[index].seconds > 0, let left = standing[entries[index].element] else {
+        continue
+      }
+      entries[index].seconds = left == 0 ? 0 : max(left, entries[index].seconds)
+    }
+  }
+
   /// Where somebody who is never to be blocked may be missing, only a person says who is not he.
   private mutating func keepWhileAllAreKnown(_ protected: ProtectedSet) {
     guard !entries.isEmpty else { return }
     let named = Set(request.named)
-    let objections = protected.objections(
-      areNamed: entries.allSatisfy { named.contains($0.address) })
+    let areNamed = entries.allSatisfy { named.contains($0.address) }
+    var objections = protected.objections(areNamed: areNamed)
+    if !areNamed, let gap = request.limits.welcomeGap {
+      objections.append(
+        "who was admitted or sent to within the last 24 h is not known, so nobody is blocked: "
+          + gap)
+    }
     guard !objections.isEmpty else { return }
     obstacles += objections
     entries = []
@@ -216,6 +258,25 @@ extension BlockPlan {
     }
     let fresh = Set(omissions.map(\.address))
     entries.removeAll { fresh.contains($0.address) }
+  }
+
+  /// Whom a hook that is put back would cut though the rules admit him: nobody asks for that.
+  ///
+  /// An operator whose trunk was blocked may have flushed raw to get it back; while no hook stands
+  /// the members of our sets are cut by nothing.
+  private func wokenObstacles(_ audit: Audit, _ standing: [OwnBlock]) -> [String] {
+    let planned = Set(entries.map(\.element))
+    let hooked = Set(standing.filter(\.isHooked).map(\.element))
+    let over = Set(standing.filter(\.isOver).map(\.element))
+    let written = Set(rules.map(\.family))
+    let blocks = audit.blocks.filter { block in
+      block.state == .admitted && written.contains(block.family)
+        && !planned.contains(block.element) && !hooked.contains(block.element)
+        && !over.contains(block.element)
+    }
+    return blocks.map { block in
+      "our rules, put back, would cut \(block.element), who may come in: " + (block.advice ?? "")
+    }
   }
 
   /// Plans a block of an address that has no finding: from every SIP port, after the same checks.
@@ -278,30 +339,5 @@ extension BlockPlan {
         + "comment \"\(OwnObjects.comment(entry))\""
     }
     return (creates + moves + adds).map { $0 + "\n" }.joined()
-  }
-
-  /// The flows that connect a blocked peer with the port it is blocked from, whoever opened them.
-  public static func flows(
-    of entries: [Entry], observation: Observation, place: BlockRequest.Place
-  ) -> [FlowKey] {
-    let blocked = Set(entries.map(\.element))
-    let lengths = Set(entries.compactMap(\.prefixLength))
-    let own = Set(observation.network.addresses.map(\.address))
-    return observation.sample.flows.compactMap { flow -> FlowKey? in
-      guard
-        let sides = FlowSides(
-          flow, endpoints: observation.endpoints, isLocal: { own.contains($0) || $0.isLoopback })
-      else { return nil }
-      let port = place == .raw ? sides.wire.port : sides.delivered.port
-      let place = ",\(flow.original.transport):\(port)"
-      let peer = sides.peer.address
-      let isBlocked =
-        blocked.contains("\(peer)\(place)")
-        || peer.family == .ipv6
-          && lengths.contains { length in
-            IPPrefix(peer, length: length).map { blocked.contains("\($0)\(place)") } ?? false
-          }
-      return isBlocked ? flow.key : nil
-    }
   }
 }

@@ -38,7 +38,7 @@ struct Hooks {
   /// again from our side (facts C2, C3, C6). What an inner host behind a forward sends passes no
   /// OUTPUT, so it is dropped where it comes in (facts C13).
   static func raw(
-    _ peers: BlockedPeers, backend: Backend, family: AddressFamily, makesTable: Bool
+    _ peers: PeerRules, backend: Backend, family: AddressFamily, makesTable: Bool
   ) -> Hooks {
     let mark = OwnObjects.versionRule(makesTable: makesTable)
     return Hooks(
@@ -63,7 +63,7 @@ struct Hooks {
   /// A masquerade with random ports leads to the inner host by wire ports that nothing names
   /// (facts C13). Ahead of filter, whose rules a reload takes.
   static func forward(
-    _ peers: BlockedPeers, backend: Backend, family: AddressFamily, makesTable: Bool
+    _ peers: PeerRules, backend: Backend, family: AddressFamily, makesTable: Bool
   ) -> Hooks {
     Hooks(
       backend: backend, family: family, table: "mangle",
@@ -83,7 +83,7 @@ struct Hooks {
   ///
   /// Without rules the chain alone is renewed, wherever its jumps stand.
   static func beforeStateRules(
-    _ rules: [RuleReference], _ peers: BlockedPeers, backend: Backend, table: String,
+    _ rules: [RuleReference], _ peers: PeerRules, backend: Backend, table: String,
     family: AddressFamily
   ) -> Hooks {
     // Several state rules of one chain need one jump, before the first of them.

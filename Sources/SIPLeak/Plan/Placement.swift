@@ -96,7 +96,7 @@ struct Placement {
   /// Who is blocked by rules of a family: our set, or each of the blocks that stand there.
   private func peers(
     _ family: AddressFamily, _ blocks: [PlainBlock], isRaw: Bool
-  ) -> BlockedPeers {
+  ) -> PeerRules {
     if standing.isPlain { return .each(blocks.sorted()) }
     let members = snapshot.ownSet(family)?.entries ?? []
     let moved = standing.kept.filter { $0.prefix.family == family }
@@ -167,11 +167,17 @@ struct Placement {
           + "--backend nft or --backend legacy, or use --where raw")
       return
     }
-    var rules: [RuleReference] = []
-    for address in Set(entries.map(\.address)).sorted() {
-      let letIn = audit.findings.filter {
-        $0.peer?.address == address && $0.asHeld.verdict == .accept
-      }.compactMap(\.asHeld.rule)
+    let blocked = Set(entries.map(\.address))
+    var rulesByPeer: [IPAddress: [RuleReference]] = [:]
+    for finding in audit.findings where finding.asHeld.verdict == .accept {
+      guard let peer = finding.peer?.address, blocked.contains(peer),
+        let rule = finding.asHeld.rule
+      else { continue }
+      if rulesByPeer[peer]?.contains(rule) != true { rulesByPeer[peer, default: []].append(rule) }
+    }
+    var rules: Set<RuleReference> = []
+    for address in blocked.sorted() {
+      let letIn = rulesByPeer[address] ?? []
       guard !letIn.isEmpty else {
         obstacles.append(
           "no state rule lets \(address) in now, so there is nothing to stand before; use "
@@ -190,14 +196,15 @@ struct Placement {
             + "backend; use --backend \(other.backend.rawValue) or --where raw")
         return
       }
-      // The audit counts positions without the markers of a trace that may stand.
-      rules += letIn.map { rule in
-        var standing = rule
-        standing.index = snapshot.standingIndex(of: rule, family: family)
-        return standing
-      }
+      rules.formUnion(letIn)
     }
-    let tables = Dictionary(grouping: rules) { "\($0.backend.rawValue) \($0.table)" }
+    // The audit counts positions without the markers of a trace that may stand.
+    let places = rules.map { rule in
+      var standing = rule
+      standing.index = snapshot.standingIndex(of: rule, family: family)
+      return standing
+    }
+    let tables = Dictionary(grouping: places) { "\($0.backend.rawValue) \($0.table)" }
     for (_, group) in tables.sorted(by: { $0.key < $1.key }) {
       let place = PlainRule.Place(
         backend: group[0].backend, family: family, table: group[0].table)

@@ -86,19 +86,16 @@ public struct RemovalPlan: Sendable {
 
   private mutating func remove(_ addresses: [IPAddress], snapshot: FirewallSnapshot) {
     let plain = snapshot.plainRules.map(\.block.prefix)
+    var blocks: [AddressFamily: BlocksByAddress] = [:]
     for address in addresses {
-      let set = ownSet(address.family, snapshot)
-      let found =
-        set?.entries.filter {
-          OwnObjects.parse($0.element)?.prefix.contains(address) ?? false
-        } ?? []
-      guard let set, !found.isEmpty else {
-        if !plain.contains(where: { $0.contains(address) }) { absent.append(address) }
-        continue
-      }
-      for entry in found {
-        elements.append("\(set.name) \(entry.element)")
-        setText += "del -exist \(set.name) \(entry.element)\n"
+      let known =
+        blocks[address.family] ?? BlocksByAddress(ownSet(address.family, snapshot))
+      blocks[address.family] = known
+      let found = known.elements(of: address)
+      if found.isEmpty, !plain.contains(where: { $0.contains(address) }) { absent.append(address) }
+      for element in found {
+        elements.append("\(known.name) \(element)")
+        setText += "del -exist \(known.name) \(element)\n"
       }
     }
     removePlain(snapshot) { block in addresses.contains { block.prefix.contains($0) } }
@@ -178,5 +175,28 @@ public struct RemovalPlan: Sendable {
             undo: "", makesTable: false))
       }
     }
+  }
+}
+
+/// The elements of a set of ours, found by an address they block.
+private struct BlocksByAddress {
+  let name: String
+  private var single: [IPAddress: [String]] = [:]
+  private var wide: [(prefix: IPPrefix, element: String)] = []
+
+  init(_ set: AddressSet?) {
+    name = set?.name ?? ""
+    for entry in set?.entries ?? [] {
+      guard let prefix = OwnObjects.parse(entry.element)?.prefix else { continue }
+      if prefix.length == prefix.family.bitWidth {
+        single[prefix.address, default: []].append(entry.element)
+      } else {
+        wide.append((prefix, entry.element))
+      }
+    }
+  }
+
+  func elements(of address: IPAddress) -> [String] {
+    (single[address] ?? []) + wide.filter { $0.prefix.contains(address) }.map(\.element)
   }
 }

@@ -32,15 +32,41 @@ struct Stability {
   ///
   /// Probes of ours decide nothing, and come and go while others work.
   static func isSame(_ first: FirewallSnapshot, _ second: FirewallSnapshot) -> Bool {
-    shape(first.withoutProbes) == shape(second.withoutProbes)
+    isSameByPosition(first.withoutProbes, second.withoutProbes)
   }
 
   /// Whether every rule stands where it stood, probes of ours too.
   static func isSameByPosition(_ first: FirewallSnapshot, _ second: FirewallSnapshot) -> Bool {
-    shape(first) == shape(second)
+    shape(first) == shape(second) && areSame(first.sets ?? [], second.sets ?? [])
   }
 
-  /// Everything of a firewall that decides, without what only counts or runs down.
+  /// Whether two readings of sets hold the same.
+  private static func areSame(_ first: [AddressSet], _ second: [AddressSet]) -> Bool {
+    struct Member: Hashable {
+      var element: String
+      var isException: Bool
+    }
+    guard first.count == second.count else { return false }
+    return zip(first, second).allSatisfy { one, other in
+      guard one.name == other.name, one.type == other.type else { return false }
+      // Those of others' timed sets come and go with every offender (fail2ban, `-j SET`): whom they
+      // admit is never blocked, and whom they refuse is judged without them
+      // (``FirewallSnapshot/atAnyTime``). Ours count: another sipleak may have been here.
+      if one.createOptions.contains("timeout"), !OwnObjects.owns(one) { return true }
+      guard one.entries.count == other.entries.count else { return false }
+      let isInOrder = zip(one.entries, other.entries).allSatisfy {
+        $0.element == $1.element && $0.isException == $1.isException
+      }
+      if isInOrder { return true }
+      // The kernel's hash order is not stable.
+      func members(_ set: AddressSet) -> Set<Member> {
+        Set(set.entries.map { Member(element: $0.element, isException: $0.isException) })
+      }
+      return members(one) == members(other)
+    }
+  }
+
+  /// Everything of a firewall that decides but its sets, without what only counts or runs down.
   private static func shape(_ snapshot: FirewallSnapshot) -> [[UInt8]] {
     var lines: [[UInt8]] = []
     for ruleset in snapshot.rulesets {
@@ -51,12 +77,6 @@ struct Stability {
           lines += chain.rules.map(\.bytes)
         }
       }
-    }
-    for set in snapshot.sets ?? [] {
-      lines.append(Array("\(set.name) \(set.type)".utf8))
-      // The kernel's hash order is not stable.
-      lines += set.entries.map { Array("\($0.element) \($0.isException)".utf8) }
-        .sorted { $0.lexicographicallyPrecedes($1) }
     }
     lines += snapshot.unseen.map { Array("\($0)".utf8) }
     return lines

@@ -3,6 +3,9 @@ import Firewall
 
 /// The text of `sipleak block`: what would be done, as the exact input of the tools that do it.
 public enum PlanText {
+  /// More addresses than these are not named in one command: no shell takes a hundred thousand.
+  private static let mostNamed = 20
+
   /// The plan of a block.
   ///
   /// - Parameters:
@@ -22,7 +25,10 @@ public enum PlanText {
     for entry in plan.entries {
       var notes = [entry.reason, entry.grade?.rawValue].compactMap { $0 }.joined(separator: ", ")
       if entry.seconds != plan.request.seconds {
-        notes += "; came back, so for \(Quantity.duration(Double(entry.seconds)))"
+        notes +=
+          entry.seconds == 0
+          ? "; stands until unblocked already"
+          : "; came back or stands, so for \(Quantity.duration(Double(entry.seconds)))"
       }
       lines.append(
         "  \(entry.prefix.description.padded(width))   \(entry.transport)/\(entry.port)  \(notes)")
@@ -63,7 +69,10 @@ public enum PlanText {
       lines.append("Such a block keeps the flow alive and goes with the next firewall reload.")
     }
     let names = Set(plan.entries.map(\.address)).sorted().map(\.description)
-    if !names.isEmpty {
+    if names.count > Self.mostNamed {
+      lines.append(
+        "Undo: sipleak unblock ADDRESS ...\(option)   or --all for those that stood before too")
+    } else if !names.isEmpty {
       lines.append("Undo: sipleak unblock \(names.joined(separator: " "))\(option)")
     }
     lines.append("Apply: \(command)")
@@ -92,9 +101,12 @@ public enum PlanText {
         ? "No new block; what is missing of our rules would be put back."
         : "No new block; the rules that ask our sets are gone and would be put back."
     }
+    if !plan.obstacles.isEmpty {
+      return isApplying ? "Nobody was blocked." : "Nobody would be blocked."
+    }
     let blocked = Set(plan.entries.map(\.address)).count
     let all = blocked + Set(plan.omissions.map(\.address)).count
-    if all == 0, plan.obstacles.isEmpty { return "Nothing to block: no leak was found." }
+    if all == 0 { return "Nothing to block: no leak was found." }
     let length =
       plan.request.seconds == 0
       ? "until unblocked"
