@@ -42,8 +42,10 @@ public struct Flow: Sendable, Hashable, Codable {
   ///
   /// `CTA_TUPLE_ZONE`.
   public var replyZone: UInt16?
-  /// The kernel's id of the entry: stable while it lives, not unique over time; 0 where a text form
-  /// hides it.
+  /// The kernel's id of the entry: stable while it lives; 0 where a text form hides it.
+  ///
+  /// Not unique over time: a flow that ended and began again may bear it again
+  /// (``isSuccessor(of:)``).
   ///
   /// `CTA_ID`.
   public var id: UInt32
@@ -90,7 +92,8 @@ public struct Flow: Sendable, Hashable, Codable {
   public var key: FlowKey { FlowKey(original: original, zone: originalZone ?? zone, id: id) }
 }
 
-/// What identifies one entry of the table: tuple and zone find it, the id tells it from a successor.
+/// What identifies one entry of the table at one time: tuple and zone find it, the id tells it from
+/// most of its successors (``Flow/isSuccessor(of:)``).
 public struct FlowKey: Sendable, Hashable, Codable {
   /// The original tuple.
   public var original: FlowTuple

@@ -5,8 +5,9 @@ public import SystemPackage
 extension FlowTable {
   /// Deletes one flow, named by original tuple, zone and id.
   ///
-  /// A successor with the same tuple has another id and stays. Corresponds to
-  /// `conntrack -D --orig-src … -w ZONE`, which doesn't compare the id.
+  /// A successor with the same tuple and another id stays; one that was given the same id goes, as
+  /// nothing tells them apart. Corresponds to `conntrack -D --orig-src … -w ZONE`, which doesn't
+  /// compare the id.
   ///
   /// - Parameters:
   ///   - key: The flow.

@@ -3,27 +3,18 @@ extension Flow {
   ///
   /// An id alone does not tell: it is a hash of where the entry lies in memory and of its tuple
   /// (`nf_ct_get_id`), and the kernel hands the same memory out again, so that a flow that ended and
-  /// began again may bear the id it had. Then its start (with `nf_conntrack_timestamp`), counters that
-  /// shrank (with `nf_conntrack_acct`) or an answer that is no more tell it; where none of them is
-  /// there, two flows look like one.
+  /// began again may bear the id it had. Its start tells (with `nf_conntrack_timestamp`), else an
+  /// answer that is no more; where neither does, two flows look like one. Counters that shrank do not
+  /// tell: whoever reads them may set them to nothing (`conntrack -L -z`).
   ///
   /// - Parameter earlier: The entry in an earlier reading.
   /// - Returns: Whether it is another one for certain.
   public func isSuccessor(of earlier: Flow) -> Bool {
     guard key == earlier.key else { return true }
-    if let start, let other = earlier.start, start != other { return true }
-    if Self.shrank(originalCounters, since: earlier.originalCounters)
-      || Self.shrank(replyCounters, since: earlier.replyCounters)
-    {
-      return true
-    }
-    // These bits are only ever set (enum ip_conntrack_status).
-    let lasting: FlowStatus = [.seenReply, .assured, .expected]
-    return !status.isSuperset(of: earlier.status.intersection(lasting))
-  }
-
-  private static func shrank(_ counters: Counters?, since earlier: Counters?) -> Bool {
-    guard let counters, let earlier else { return false }
-    return counters.packets < earlier.packets
+    if let start, let other = earlier.start { return start != other }
+    // These bits are only ever set (enum ip_conntrack_status), and EXPECTED only at the beginning.
+    let lasting: FlowStatus = [.seenReply, .assured]
+    return status.contains(.expected) != earlier.status.contains(.expected)
+      || !status.isSuperset(of: earlier.status.intersection(lasting))
   }
 }

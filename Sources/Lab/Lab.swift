@@ -19,7 +19,8 @@ public final class Lab: Sendable {
   /// The telephone system: 192.0.2.5 and 2001:db8:5::5.
   ///
   /// It has a second address towards each network: 198.51.100.1 and 203.0.113.1, 2001:db8:c::1 and
-  /// 2001:db8:a::1. Flow accounting and timestamps are on, `rp_filter` is off.
+  /// 2001:db8:a::1. Flow accounting and timestamps are on, `rp_filter` is off, and a flow lives ten
+  /// minutes after its last packet.
   public let pbx: LabHost
   /// The carrier whose calls are wanted: 198.51.100.10 and 2001:db8:c::10.
   public let carrier: LabHost
@@ -124,6 +125,21 @@ public final class Lab: Sendable {
     Self.someIsOpen.withLock { $0 = false }
   }
 
+  /// Waits until every cable passes packets in both directions.
+  ///
+  /// The kernel notes in the background that the far end was plugged in (linkwatch), and until then
+  /// drops what is sent into the near one without a word.
+  private func waitForCables() async throws(LabError) {
+    for host in hosts {
+      var looks = Looks(within: .seconds(60))
+      while try !host.namespace.perform({ () throws(LabError) in Topology.isRunning }) {
+        guard await looks.again() else {
+          throw LabError(.system, "wait for the cables of \(host.name)")
+        }
+      }
+    }
+  }
+
   /// What `ip netns del` does; the kernel removes a namespace with its last user.
   private func removeNames() {
     for host in hosts {
@@ -143,10 +159,16 @@ public final class Lab: Sendable {
         ["ip", "-n", host.name, "-batch", "-"],
         input: Topology.network(of: host.name, hasIPv6: hasIPv6))
     }
+    try await waitForCables()
     // Connection tracking's settings appear with its module; asking for the table loads it.
     try await pbx.run(["conntrack", "-C"])
     try pbx.set("net.netfilter.nf_conntrack_acct", "1")
     try pbx.set("net.netfilter.nf_conntrack_timestamp", "1")
+    // A flow must not end between two steps, however slow the machine is; the kernel's own are 30 and
+    // 120 seconds.
+    for name in ["udp_timeout", "udp_timeout_stream"] {
+      try pbx.set("net.netfilter.nf_conntrack_\(name)", "600")
+    }
     // A new namespace takes these over from the machine; packets from several networks have to
     // reach every address of the PBX.
     for name in ["all", "default", "to-carrier", "to-attacker", "to-other"] {

@@ -1,4 +1,5 @@
 import Addressing
+import Glibc
 
 /// Addresses and cables of the lab, as input for `ip -batch`.
 enum Topology {
@@ -72,6 +73,21 @@ enum Topology {
       }
     }
     return lines.joined(separator: "\n") + "\n"
+  }
+
+  /// Whether every interface of the calling thread's namespace that is switched on has its far end.
+  static var isRunning: Bool {
+    var first: UnsafeMutablePointer<ifaddrs>?
+    guard unsafe getifaddrs(&first) == 0 else { return false }
+    defer { unsafe freeifaddrs(first) }
+    var next = unsafe first
+    while let entry = unsafe next {
+      // IFF_UP and IFF_RUNNING
+      let flags = unsafe entry.pointee.ifa_flags
+      if flags & 0x1 != 0, flags & 0x40 == 0 { return false }
+      unsafe next = entry.pointee.ifa_next
+    }
+    return true
   }
 
   /// The PBX's address in a peer's network.

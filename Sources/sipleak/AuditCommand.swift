@@ -38,11 +38,8 @@ struct AuditCommand: AsyncParsableCommand {
       let isLive = source.folder == nil && ticket.flows == nil
       if isLive, let history = state.open(for: source.namespace) {
         let now = observation.sample.time
-        StateOptions.attempt { () throws(SIPLeakError) in
-          audit = audit.noting(try history.notes(at: now))
-          // What was read in part may be wrong, and would be remembered.
-          guard audit.isComplete else { return }
-          try history.record(audit.findings, admitted: audit.admitted, at: now)
+        if let notes = StateOptions.exchange(history, audit, at: now) {
+          audit.note(notes)
         }
       }
       let isSilent = quiet && audit.isClean

@@ -40,7 +40,8 @@ struct BlockCommand: AsyncParsableCommand {
     help: ArgumentHelp(
       """
       How long, such as 24h; 0 until unblocked. The kernel lifts it by itself. (default: 24h, twice \
-      that for each time a block of the peer has run out before, up to 24 days)
+      that for each time a block of the peer has run out before, up to 24 days; no block that stands \
+      for longer is shortened)
       """, valueName: "time"), transform: Parse.seconds)
   var seconds: Double?
 
@@ -90,6 +91,11 @@ struct BlockCommand: AsyncParsableCommand {
     if let confirmWithin, !(1...86400).contains(confirmWithin) {
       throw ValidationError("--confirm-within takes 1s to 24h.")
     }
+    if limiting.unattended, state.isOff, addresses.isEmpty {
+      throw ValidationError(
+        "--unattended asks the history who was admitted within 24 h; it cannot be used with "
+          + "--no-history.")
+    }
     if apply, format == .restore {
       throw ValidationError("--format restore prints a plan; it cannot be used with --apply.")
     }
@@ -101,6 +107,14 @@ struct BlockCommand: AsyncParsableCommand {
   func run() async throws {
     try await Console.changing(isVerbose: verbose) {
       let access = try source.namespace.access()
+      if limiting.unattended, addresses.isEmpty, source.folder == nil,
+        !state.isKept(for: source.namespace)
+      {
+        // Said at once, and not on the day of the first leak.
+        throw SIPLeakError(
+          .unchanged, "an unattended run needs to know who was admitted within 24 h",
+          advice: "Nothing was changed: \(state.gap(for: source.namespace)).")
+      }
       if apply { await OverdueBlocks.revert(access) }
       var source = source
       if limiting.unattended, source.folder == nil, source.interval == nil {
@@ -131,18 +145,19 @@ struct BlockCommand: AsyncParsableCommand {
     _ observation: Observation, _ policy: AuditPolicy, _ access: HostAccess
   ) async throws -> Int32 {
     let audit = Audit(observation, policy: policy)
-    let history = state.open(for: source.namespace)
-    var notes = HistoryNotes()
-    if let history {
-      let now = observation.sample.time
-      StateOptions.attempt { () throws(SIPLeakError) in notes = try history.notes(at: now) }
-    } else if limiting.unattended {
-      Console.note("sipleak: no history: who was admitted within 24 h is not known")
+    let isLive = source.folder == nil
+    let history =
+      if isLive { state.open(for: source.namespace) } else { try? state.openForReading() }
+    // Cron may run nothing else: who is admitted today must be known tomorrow.
+    let notes = history.flatMap {
+      StateOptions.exchange($0, audit, at: observation.sample.time)
     }
-    let request = BlockRequest(
+    var request = BlockRequest(
       named: addresses, place: place, seconds: UInt32(seconds ?? Self.usualSeconds),
-      limits: limiting.limits(notes, doubles: seconds == nil), backend: limiting.backend,
-      prefix6: limiting.prefix6)
+      limits: limiting.limits(
+        notes, gap: state.gap(for: source.namespace), doubles: seconds == nil),
+      backend: limiting.backend, prefix6: limiting.prefix6)
+    request.shortens = seconds != nil
     let plan = BlockPlan(request, audit: audit, observation: observation, policy: policy)
     for problem in audit.problems {
       Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
@@ -169,11 +184,16 @@ struct BlockCommand: AsyncParsableCommand {
     var words = ["sipleak", "block"] + addresses.map(\.description)
     if place != .raw { words += ["--where", place.rawValue] }
     if let seconds { words += ["--for", "\(Int(seconds))s"] }
+    if let confirmWithin { words += ["--confirm-within", Self.typed(confirmWithin)] }
     words += limiting.words
     words += state.words
     words += trust.words
-    if let interval = source.interval { words += ["--sample", "\(interval)s"] }
+    if let interval = source.interval { words += ["--sample", Self.typed(interval)] }
     return words.joined(separator: " ") + sip.endpoints.options + source.namespace.option
+  }
+
+  private static func typed(_ seconds: Double) -> String {
+    Int(exactly: seconds).map { "\($0)s" } ?? "\(seconds)s"
   }
 
   private func show(_ plan: BlockPlan, _ observation: Observation) throws {
@@ -202,11 +222,13 @@ struct BlockCommand: AsyncParsableCommand {
     var pending: PendingBlock?
     if let confirmWithin {
       let block = PendingBlock(
-        plan, before: observation, seconds: confirmWithin + verifyAfter,
-        state: history == nil ? nil : state.folder)
+        plan, before: observation,
+        // What the change itself takes is no part of the time, which is set again after it.
+        seconds: confirmWithin + verifyAfter + PendingBlock.longestChange,
+        state: history?.isWritable == true ? state.folder : nil)
       try block.save()
       guard DetachedTimer.start(block, namespace: source.namespace) else {
-        block.confirm()
+        block.forget()
         throw SIPLeakError(
           .unchanged, "the process that would take the block back cannot be started",
           advice: "Nothing was changed.")
@@ -217,9 +239,10 @@ struct BlockCommand: AsyncParsableCommand {
     do throws(SIPLeakError) {
       outcome = try await carryOut(plan, observation, policy, access)
     } catch {
-      if error.code != .notUndone { pending?.confirm() }
+      if error.code != .notUndone { pending?.forget() }
       throw error
     }
+    if let confirmWithin, let pending { try rearm(pending, seconds: confirmWithin) }
     if let confirmWithin, isText {
       Console.print(
         StepText.line(
@@ -231,7 +254,7 @@ struct BlockCommand: AsyncParsableCommand {
       let json = PlanJSON(plan, time: observation.sample.time, outcome: outcome)
       if let line = try? json.line() { Console.print(line) }
     }
-    if let history {
+    if let history, history.isWritable {
       StateOptions.attempt { () throws(SIPLeakError) in
         try history.record(plan, answer: outcome.answer, at: observation.sample.time)
       }
@@ -246,6 +269,20 @@ struct BlockCommand: AsyncParsableCommand {
         advice: "`sipleak purge\(source.namespace.option)` takes it back; "
           + "`sipleak diagnose\(source.namespace.option)` shows what gets through.")
     }
+  }
+
+  /// The time counts from now on, when there is something to confirm.
+  private func rearm(_ pending: PendingBlock, seconds: Double) throws(SIPLeakError) {
+    var isTakenBack = false
+    do throws(SIPLeakError) { isTakenBack = try !pending.rearm(seconds: seconds) } catch {
+      // Locked: its timer has struck. Else the time it was started with holds.
+      isTakenBack = error.code == .locked
+      if !isTakenBack { Console.report(error, isVerbose: verbose) }
+    }
+    guard isTakenBack else { return }
+    throw SIPLeakError(
+      .undone, "the time was over before the block was checked: it is taken back",
+      advice: "Give --confirm-within more time.")
   }
 
   private func carryOut(

@@ -25,8 +25,10 @@ struct BlockLimitOptions: ParsableArguments {
   @Option(
     name: .customLong("cause"), parsing: .singleValue,
     help: ArgumentHelp(
-      "Block only leaks of this cause unnamed; may be repeated. (default: every leak)",
-      valueName: "cause"))
+      """
+      Block only leaks of this cause unnamed: established-bypass or expected; may be repeated. \
+      (default: both)
+      """, valueName: "cause"), transform: Self.cause)
   var causes: [Cause] = []
 
   @Option(
@@ -38,7 +40,8 @@ struct BlockLimitOptions: ParsableArguments {
     help: ArgumentHelp(
       """
       The rules of a run that nobody watches: two readings at least 60s apart (--sample), only what \
-      both show while nothing changed, nobody who was admitted or sent to within 24 h.
+      both show while nothing changed, nobody who was admitted or sent to within 24 h, and nobody \
+      without a history that tells.
       """))
   var unattended = false
 
@@ -54,11 +57,20 @@ struct BlockLimitOptions: ParsableArguments {
   /// Most new sources a run that nobody watches blocks.
   private static let unattendedPerRun = 20
 
-  func limits(_ notes: HistoryNotes, doubles: Bool) -> BlockLimits {
+  /// The limits of this run.
+  ///
+  /// - Parameters:
+  ///   - notes: What the history says, if it says anything.
+  ///   - gap: Why it does not.
+  ///   - doubles: Whether peers that came back are blocked for longer.
+  /// - Returns: The limits.
+  func limits(_ notes: HistoryNotes?, gap: String, doubles: Bool) -> BlockLimits {
     BlockLimits(
       perRun: perRun ?? (unattended ? Self.unattendedPerRun : nil), total: total, grade: grade,
-      causes: causes.isEmpty ? nil : Set(causes), welcome: unattended ? notes.welcome : [],
-      offences: doubles ? notes.offences : [:])
+      causes: causes.isEmpty ? nil : Set(causes),
+      welcome: unattended ? notes?.welcome ?? [] : [],
+      welcomeGap: unattended && notes == nil ? gap : nil,
+      offences: doubles ? notes?.offences ?? [:] : [:])
   }
 
   /// The options as they would be typed again.
@@ -85,6 +97,15 @@ struct BlockLimitOptions: ParsableArguments {
     return length
   }
 
+  /// Things to look at are never blocked unnamed, so naming their cause would be a mistake.
+  private static func cause(_ text: String) throws -> Cause {
+    guard let cause = Cause(rawValue: text), [.establishedBypass, .expected].contains(cause) else {
+      throw ValidationError(
+        "\"\(EscapedText.terminal(text))\" is no leak's cause; established-bypass or expected is.")
+    }
+    return cause
+  }
+
   private static func count(_ text: String) throws -> Int {
     guard let count = Int(text), (0...1_000_000).contains(count),
       text.utf8.allSatisfy({ (48...57).contains($0) })
@@ -97,5 +118,4 @@ struct BlockLimitOptions: ParsableArguments {
 }
 
 extension Grade: ExpressibleByArgument {}
-extension Cause: ExpressibleByArgument {}
 extension Backend: ExpressibleByArgument {}

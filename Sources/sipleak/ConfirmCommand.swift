@@ -15,14 +15,31 @@ struct ConfirmCommand: AsyncParsableCommand {
     try await Console.changing(isVerbose: false) {
       let pending = PendingBlock.all()
       var count = 0
-      for block in pending where block.confirm() {
+      for block in pending {
+        guard try await confirm(block) else { continue }
         count += 1
         Console.print(
           StepText.line("confirmed", block.sources.joined(separator: ", "), style: Console.style))
       }
+      if count == 0, PendingBlock.areOthers {
+        throw SIPLeakError(
+          .permissionDenied, "a block waits that another user made",
+          advice: "Confirm it as the user that made it, with sudo if that is root.")
+      }
       if count == 0 { Console.note("sipleak: nothing waits for a confirmation") }
       return count == 0 ? 1 : 0
     }
+  }
+
+  /// Confirms a block; another that is being taken back at this moment is waited for.
+  private func confirm(_ block: PendingBlock) async throws(SIPLeakError) -> Bool {
+    for _ in 0..<40 {
+      do throws(SIPLeakError) { return try block.confirm() } catch {
+        guard error.code == .locked else { throw error }
+        try? await Task.sleep(for: .milliseconds(250))
+      }
+    }
+    return try block.confirm()
   }
 }
 
@@ -49,27 +66,38 @@ struct RevertCommand: AsyncParsableCommand {
 
   @Argument var token: String
 
+  /// How often it is tried, a second apart.
+  private static let mostFailures = 600
+
   @OptionGroup var namespace: NamespaceOptions
 
   func run() async throws {
     // Held from now on: the process that the namespace is named by may end.
     let access = try namespace.access()
-    guard let pending = PendingBlock.load(token) else { return }
     Console.holdSignals()
-    while PendingBlock.now < pending.deadline {
-      // Short naps: the time is counted by the clock, not by the sleep, which stops in suspend.
-      try? await Task.sleep(for: .seconds(min(1, max(0.05, pending.deadline - PendingBlock.now))))
-      if PendingBlock.load(token) == nil { return }
-    }
-    // Another sipleak may hold the lock for a moment.
-    for _ in 0..<10 {
+    let started = PendingBlock.now
+    guard var deadline = PendingBlock.load(token)?.deadline else { return }
+    var failures = 0
+    // Another sipleak, or whoever holds the xtables lock, may be at work for a while.
+    while failures < Self.mostFailures {
+      // Read again each time: it may be confirmed, or its time be set again after the check.
+      guard let pending = PendingBlock.load(token) else { return }
+      if pending.deadline > started { deadline = pending.deadline }
+      let left = deadline - PendingBlock.now
+      guard left <= 0 else {
+        // Short naps: the time is counted by the clock, not by the sleep, which stops in suspend.
+        try? await Task.sleep(for: .seconds(min(1, max(0.05, left))))
+        continue
+      }
       do throws(SIPLeakError) {
         try await pending.revert(access: access)
         return
       } catch {
+        failures += 1
         try? await Task.sleep(for: .seconds(1))
       }
     }
+    // It stays on the list: the next sipleak that changes something takes it back.
     throw ExitCode(5)
   }
 }

@@ -9,8 +9,8 @@ struct HistoryCommand: AsyncParsableCommand {
     commandName: "history",
     abstract: "List what was found and blocked over time.",
     discussion: """
-      audit writes down what it finds, block, unblock and purge what they do, where there is a \
-      history: in /var/lib/sipleak, which `make install` makes, or in --state DIR. A line a record.
+      audit and block write down what they find, block, unblock and purge what they do, where there \
+      is a history: in /var/lib/sipleak, which `make install` makes, or in --state DIR. A line a record.
 
       Exit status: 0 done, 1 there is no history or it cannot be read.
       """)

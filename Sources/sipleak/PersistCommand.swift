@@ -134,7 +134,14 @@ extension StateOptions {
   /// - Parameter isWanted: Whether to do so where the units are not installed.
   /// - Throws: `SIPLeakError` when they cannot be read or written.
   func saveBlocks(isWanted: Bool = false) async throws(SIPLeakError) {
-    guard let folder, isWanted || state != nil || BootUnits.areInstalled() else { return }
+    guard !isOff,
+      isWanted || state != nil || hasSavedBlocks || BootUnits.areInstalled()
+    else { return }
+    guard let folder else {
+      throw SIPLeakError(
+        .history, "blocks cannot be saved for the next boot: \(History.usualFolder) is not there",
+        advice: "`sudo mkdir -m 700 \(History.usualFolder)` makes it; or name a folder by --state.")
+    }
     let reading: FirewallReading
     do throws(FirewallError) {
       reading = try await FirewallHost.snapshot(HostAccess().tools)
@@ -143,6 +150,11 @@ extension StateOptions {
     }
     guard reading.snapshot.sets != nil else { return }
     try SavedBlocks(reading.snapshot, at: Date().timeIntervalSince1970).save(in: folder)
+  }
+
+  /// Whether blocks were saved for the next boot: then they are kept as they stand.
+  var hasSavedBlocks: Bool {
+    (try? folder?.appending(SavedBlocks.fileName).stat()) != nil
   }
 
   /// Saves the blocks of this host after a change; a failure is said, and the change stands.

@@ -23,7 +23,7 @@ struct StateOptions: ParsableArguments {
   /// The options as they would be typed again.
   var words: [String] {
     if isOff { return ["--no-history"] }
-    return state.map { ["--state", $0] } ?? []
+    return state.map { ["--state", EscapedText.shellWord($0)] } ?? []
   }
 
   /// The folder to use, or `nil` for none.
@@ -46,11 +46,45 @@ struct StateOptions: ParsableArguments {
   /// - Parameter namespace: Where the flows are; the usual folder is the host's own history.
   /// - Returns: The history, or `nil` for none.
   func open(for namespace: NamespaceOptions) -> History? {
-    guard let folder, namespace.name == nil || state != nil else { return nil }
+    guard let folder, isKept(for: namespace) else { return nil }
     do throws(SIPLeakError) { return try History.open(in: folder) } catch {
       Console.report(error, isVerbose: false)
-      return nil
+      // What a full or read-only disk keeps can still be read.
+      return try? History.openForReading(in: folder)
     }
+  }
+
+  /// Whether there is a folder for a history of what is looked at.
+  func isKept(for namespace: NamespaceOptions) -> Bool {
+    folder != nil && (namespace.name == nil || state != nil)
+  }
+
+  /// What a history says at the time of an audit, after writing down what the audit saw.
+  ///
+  /// - Parameters:
+  ///   - history: The history.
+  ///   - audit: The audit of this host.
+  ///   - time: When the host was read, in seconds since 1970 UTC.
+  /// - Returns: The notes as they were before the audit, or `nil` when they cannot be read.
+  static func exchange(_ history: History, _ audit: Audit, at time: Double) -> HistoryNotes? {
+    var notes: HistoryNotes?
+    attempt { () throws(SIPLeakError) in notes = try history.notes(at: time) }
+    // What was read in part may be wrong, and would be remembered.
+    guard audit.isComplete, history.isWritable else { return notes }
+    attempt { () throws(SIPLeakError) in
+      try history.record(audit.findings, admitted: audit.admitted, at: time)
+    }
+    return notes
+  }
+
+  /// Why it is not known who was welcome, where no notes of a history could be had.
+  func gap(for namespace: NamespaceOptions) -> String {
+    if folder == nil {
+      return "there is no history; --state DIR keeps one, `make install` makes the usual folder"
+    }
+    return isKept(for: namespace)
+      ? "the history cannot be read"
+      : "the host's history knows nothing of another namespace; --state DIR keeps one for it"
   }
 
   /// Opens it for reading only, for verbs that need it.

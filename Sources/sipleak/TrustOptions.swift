@@ -19,7 +19,7 @@ struct TrustOptions: ParsableArguments {
     help: ArgumentHelp(
       """
       A trunk, by name or address: trusted at all addresses that A, AAAA and SIP's NAPTR and SRV \
-      records lead to. May be repeated.
+      records lead to, by this host's name servers also with --netns. May be repeated.
       """, valueName: "name[:port]"), transform: Self.trunk)
   var trunks: [TrunkName] = []
 

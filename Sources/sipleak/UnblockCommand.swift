@@ -14,7 +14,8 @@ struct UnblockCommand: AsyncParsableCommand {
       flow is still there would be in again with its next packet: that is named, and nothing is \
       lifted without --force.
 
-      Exit status: 0 done, 1 nothing changed, 5 something is left (it says what).
+      Exit status: 0 done, 1 nothing changed or an ADDRESS was not blocked, 5 something is left (it \
+      says what).
       """)
 
   @Argument(
@@ -102,6 +103,8 @@ struct RemovalOptions: ParsableArguments {
       if !plan.isEmpty, !isDryRun { try await objecting(access) }
       if isDryRun || plan.isEmpty {
         Console.print(PlanText.text(plan, command: command + namespace.option))
+        // Nothing may stand, and the next boot put it back all the same.
+        if request == .purge { await nameWhatStays(isDryRun: isDryRun) }
         return plan.absent.isEmpty ? 0 : 1
       }
       Console.holdSignals()
@@ -114,14 +117,8 @@ struct RemovalOptions: ParsableArguments {
         Console.print(StepText.line(step.name, step.text, style: style))
       }
       await state.keepForBoot(namespace, isVerbose: verbose)
-      if request == .purge, namespace.name == nil {
-        for mention in SavedFirewalls.mentions() {
-          Console.note(
-            "sipleak: \(EscapedText.terminal(mention.file.string)):\(mention.line) names what was "
-              + "sipleak's; edit it or save the rules again")
-        }
-      }
-      if let history = state.open(for: namespace) {
+      if request == .purge { await nameWhatStays(isDryRun: false) }
+      if let history = state.open(for: namespace), history.isWritable {
         let now = Date().timeIntervalSince1970
         StateOptions.attempt { () throws(SIPLeakError) in
           switch request {
@@ -133,6 +130,21 @@ struct RemovalOptions: ParsableArguments {
         }
       }
       return plan.absent.isEmpty ? 0 : 1
+    }
+  }
+
+  /// What of ours is outside of the firewall: saved blocks are emptied, the rest is said.
+  private func nameWhatStays(isDryRun: Bool) async {
+    guard namespace.name == nil else { return }
+    if !isDryRun, state.hasSavedBlocks { await state.keepForBoot(namespace, isVerbose: verbose) }
+    for mention in SavedFirewalls.mentions() {
+      Console.note(
+        "sipleak: \(EscapedText.terminal(mention.file.string)):\(mention.line) names what was "
+          + "sipleak's; edit it or save the rules again")
+    }
+    if BootUnits.areInstalled() {
+      Console.note(
+        "sipleak: the units that make our sets at boot stay; `sipleak persist --remove` takes them")
     }
   }
 }

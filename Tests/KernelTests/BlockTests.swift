@@ -3,6 +3,7 @@ import Conntrack
 import Firewall
 import Lab
 import SIPLeak
+import Synchronization
 import SystemPackage
 import Testing
 
@@ -43,9 +44,11 @@ extension Kernel {
         try await Task.sleep(for: .milliseconds(300))
         let outcome = try await leaky.block()
         #expect(outcome.answer == .verified, "\(outcome.verification.lines)")
+        await leaky.server.settle()
         let before = leaky.server.count(from: leaky.attacker.local.address)
         try await Task.sleep(for: .seconds(3))
         leaky.attacker.stopSending()
+        await leaky.server.settle()
         #expect(leaky.server.count(from: leaky.attacker.local.address) == before)
         // The server kept sending, unhindered, and opened nothing.
         #expect(leaky.server.sendFailures.isEmpty)
@@ -211,18 +214,24 @@ extension Kernel {
         try await pbx.restore(half.joined(separator: "\n") + "\n")
         let (plan, observation) = try await leaky.plan()
         #expect(plan.entries.contains { $0.address == leaky.carrier.local.address })
+        // The reload goes on once the flows are deleted, and is done when the block is verified: it
+        // must not have gone on before, or nothing would be written.
+        let isDeleted = Mutex(false)
         let reload = Task {
-          try await Task.sleep(for: .milliseconds(700))
+          while !isDeleted.withLock({ $0 }) { try await Task.sleep(for: .milliseconds(5)) }
           try await pbx.restore(full)
         }
         do throws(SIPLeakError) {
-          _ = try await Enforcement(access: leaky.access, verifyAfter: 2).apply(
+          _ = try await Enforcement(access: leaky.access, verifyAfter: 3).apply(
             plan, before: observation, policy: AuditPolicy()
-          ) { _ in }
+          ) { step in
+            if step.name == "deleted" { isDeleted.withLock { $0 = true } }
+          }
           Issue.record("the carrier stayed blocked")
         } catch {
           #expect(error.code == .undone, "\(error)")
         }
+        isDeleted.withLock { $0 = true }
         try await reload.value
         #expect(try await leaky.carrier.request(to: leaky.server.local).isAnswered)
       }

@@ -19,11 +19,7 @@ extension Kernel {
 
     /// Waits until the block is gone, for as long as a loaded machine may need.
     private func isLifted(_ leaky: LeakyLab) async throws -> Bool {
-      for _ in 0..<600 {
-        if PendingBlock.all().isEmpty { return true }
-        try await Task.sleep(for: .milliseconds(100))
-      }
-      return false
+      await eventually(within: .seconds(600)) { PendingBlock.all().isEmpty }
     }
 
     @Test(
@@ -67,6 +63,53 @@ extension Kernel {
         #expect(try await isLifted(leaky))
         let set = try await leaky.observe().sample.firewall.snapshot.ownSet(.ipv4)
         #expect(set?.entries.map(\.element) == ["203.0.113.66,udp:5060"])
+      }
+    }
+
+    @Test("A block is confirmed or taken back, never both, and the time counts from its check on")
+    func oneOrTheOther() async throws {
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
+        let (plan, before) = try await leaky.plan()
+        let block = PendingBlock(plan, before: before, seconds: 5)
+        try block.save()
+        #expect(try block.rearm(seconds: 1000))
+        let rearmed = try #require(PendingBlock.load(block.token))
+        #expect(rearmed.deadline > block.deadline + 500)
+        // Somebody is just taking one back.
+        let held = "/run/sipleak-lock-held"
+        let holder = Task {
+          try await pbx.attempt([
+            "flock", "/run/sipleak-confirm.lock", "sh", "-c",
+            "touch \(held); while [ -e \(held) ]; do sleep 0.05; done",
+          ])
+        }
+        while try await pbx.attempt(["test", "-e", held]).status != 0 {}
+        #expect(throws: SIPLeakError.self) { try block.confirm() }
+        await #expect(throws: SIPLeakError.self) { try await block.revert(access: leaky.access) }
+        #expect(PendingBlock.load(block.token) != nil)
+        try await pbx.run(["rm", held])
+        _ = try await holder.value
+        #expect(try block.confirm())
+        #expect(try !block.confirm())
+        #expect(try !block.rearm(seconds: 1000))
+        #expect(PendingBlock.all().isEmpty)
+      }
+    }
+
+    @Test("The timer of a block takes the time that is set again after the check")
+    func setAgain() async throws {
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
+        let (plan, before) = try await leaky.plan()
+        let block = PendingBlock(plan, before: before, seconds: 100_000)
+        _ = try await leaky.block()
+        try block.save()
+        let timer = Task { try await pbx.attempt([Self.program, "revert", block.token]) }
+        #expect(try block.rearm(seconds: 0.1))
+        #expect(try await isLifted(leaky))
+        #expect(try await timer.value.status == 0)
+        #expect(try await pbx.run(["ipset", "save"]).output.isEmpty)
       }
     }
 

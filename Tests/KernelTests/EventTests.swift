@@ -53,7 +53,7 @@ private func netlinkSockets(on host: LabHost) throws -> Int {
 
 extension Kernel {
   /// What the kernel tells about flows, as it happens.
-  @Suite(.timeLimit(.minutes(3))) struct Events {
+  @Suite(.timeLimit(.minutes(15))) struct Events {
     @Test("NEW, UPDATE and DESTROY of real traffic arrive, of SIP only", arguments: [false, true])
     func traffic(leavesOutUnanswered: Bool) async throws {
       try await Lab.with { lab in
@@ -72,6 +72,8 @@ extension Kernel {
         for try await event in events {
           switch event {
           case .new(let flow): seen.append("new \(flow.original.sourceEndpoint)")
+          // One that comes more than two seconds later makes it ASSURED.
+          case .update(let flow) where flow.status.contains(.assured): break
           case .update(let flow):
             #expect(flow.status.contains(.seenReply))
             seen.append("update \(flow.original.sourceEndpoint)")

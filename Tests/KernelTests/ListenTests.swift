@@ -38,13 +38,9 @@ extension Kernel {
       return try await evidence
     }
 
-    /// Waits until a rule of ours stands for each peer; fails after a minute.
+    /// Waits until a rule of ours stands for each peer.
     private func waitForRule(_ lab: Lab, _ count: Int) async throws {
-      for _ in 0..<600 {
-        if try await rules(lab).count >= count { return }
-        try await Task.sleep(for: .milliseconds(100))
-      }
-      Issue.record("no rule of ours came")
+      #expect(try await eventually { try await rules(lab).count >= count }, "no rule of ours came")
     }
 
     /// The rules of ours that stand, in any backend and family.
@@ -62,6 +58,17 @@ extension Kernel {
           .filter { $0.contains("sipleak:listen") }
       }
       return found
+    }
+
+    /// Waits until a rule of ours has counted so many packets: what was sent has come.
+    private func waitForPackets(_ lab: Lab, _ count: Int) async throws {
+      #expect(
+        try await eventually {
+          try await lab.pbx.run(["iptables-nft-save", "-c", "-t", "raw"]).output
+            .split(separator: "\n").contains {
+              $0.contains("sipleak:listen") && $0.hasPrefix("[\(count):")
+            }
+        })
     }
 
     private final class Flag: Sendable {
@@ -150,8 +157,8 @@ extension Kernel {
         let before = try await save()
         let attacker = try SIPClient.open(on: lab.attacker)
         let evidence = try await listen(lab, to: [attacker.local.address]) {
-          try attacker.send(to: Endpoint(lab.pbx.address4, 5060))
-          try await Task.sleep(for: .milliseconds(50))
+          let answer = try await attacker.request(to: Endpoint(lab.pbx.address4, 5060))
+          #expect(answer == .refused(.noRouteToHost))
         }
         #expect(evidence.backends == ["legacy"])
         #expect(evidence.peers.first?.sipPackets == 1)
@@ -168,7 +175,8 @@ extension Kernel {
         let evidence = try await listen(
           lab, to: [attacker.local.address, lab.attacker.address6]
         ) {
-          try attacker.send(to: Endpoint(lab.pbx.address4, 5060))
+          let answer = try await attacker.request(to: Endpoint(lab.pbx.address4, 5060))
+          #expect(answer == .refused(.connectionRefused))
         }
         #expect(evidence.peers.map(\.packets) == [1, 0])
         #expect(try await lab.pbx.run(["nft", "list", "ruleset"]).output == before)
@@ -185,7 +193,8 @@ extension Kernel {
         ])
         let attacker = try SIPClient.open(on: lab.attacker)
         let evidence = try await listen(lab, to: [attacker.local.address]) {
-          try attacker.send(to: Endpoint(lab.pbx.address4, 5060))
+          let answer = try await attacker.request(to: Endpoint(lab.pbx.address4, 5060))
+          #expect(answer == .refused(.connectionRefused))
         }
         #expect(evidence.group == 56061)
         // Logged twice, by two rules; ours counts.
@@ -222,17 +231,22 @@ extension Kernel {
 
             """)
         let evidence = try await listen(lab, to: [attacker.local.address]) {
-          try await attacker.burst(3000, every: .microseconds(50), to: server.local)
+          // Without a pause: the rate would make up for one.
+          for _ in 0..<3000 { try attacker.send(to: server.local) }
+          await server.settle()
         }
         let heard = try #require(evidence.peers.first)
         // The burst of the rule and what its rate adds; never all.
         #expect(heard.packets >= 400)
         #expect(heard.packets < 3000)
         // Not one packet was dropped for it.
-        let counters = try await lab.pbx.run(["nft", "list", "table", "ip", "count"]).output
-          .split(separator: "\n").filter { $0.contains("counter packets") }
-        #expect(counters.count == 2)
-        #expect(Set(counters).count == 1, "\(counters)")
+        var counters: [Substring] = []
+        #expect(
+          try await eventually {
+            counters = try await lab.pbx.run(["nft", "list", "table", "ip", "count"]).output
+              .split(separator: "\n").filter { $0.contains("counter packets") }
+            return counters.count == 2 && Set(counters).count == 1
+          }, "\(counters)")
       }
     }
 
@@ -250,7 +264,7 @@ extension Kernel {
             ["svwar", "--force", "-m", "INVITE", "-e", "100-120", "192.0.2.5"],
           ] {
             _ = try await lab.attacker.attempt(
-              ["timeout", "-k", "1", "20", "env", "HOME=/run"] + words)
+              ["timeout", "-k", "1", "300", "env", "HOME=/run"] + words)
           }
         }
         let heard = try #require(evidence.peers.first)
@@ -286,7 +300,7 @@ extension Kernel {
       try await Lab.with { lab in
         let evidence = try await listen(lab, to: [lab.attacker.address4]) {
           _ = try await lab.attacker.attempt([
-            "timeout", "20", "sipp", "-sn", "uac", "192.0.2.5:5060", "-m", "3", "-r", "10",
+            "timeout", "300", "sipp", "-sn", "uac", "192.0.2.5:5060", "-m", "3", "-r", "10",
             "-nostdin",
             "-max_retrans", "1", "-timeout", "3", "-i", "203.0.113.66",
           ])
@@ -396,6 +410,7 @@ extension Kernel {
             "sh", "-c", "printf '\(message.replacing("'", with: "'\\''"))' > /run/message",
           ])
           try await lab.attacker.run(["bash", "-c", "cat /run/message > /dev/udp/192.0.2.5/5060"])
+          try await waitForPackets(lab, 1)
           try await lab.pbx.run(["sh", "-c", "kill -INT $(cat /run/listener)"])
           let result = try await running
           #expect(result.status == 2, "\(result)")
@@ -440,7 +455,10 @@ extension Kernel {
         let evidence = try await listen(
           lab, to: [leaky.attacker.local.address], capture: "/run/cap/full.pcap"
         ) {
+          let before = leaky.server.count(from: leaky.attacker.local.address)
           try await leaky.attacker.burst(60, every: .milliseconds(1), to: leaky.server.local)
+          #expect(
+            await leaky.server.received(before + 60, from: leaky.attacker.local.address))
         }
         #expect(evidence.problems.count == 1)
         #expect(evidence.problems.first?.contains("No space left") == true, "\(evidence.problems)")

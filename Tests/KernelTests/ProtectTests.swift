@@ -41,7 +41,14 @@ extension Kernel {
         """
       let id = try await host.run(["sh", "-c", command]).output.filter(\.isNumber)
       let end = { _ = try? await host.attempt(["kill", id]) }
-      do { try await body() } catch {
+      do {
+        // Port 53, as the kernel lists who is bound.
+        #expect(
+          try await eventually {
+            try await host.attempt(["grep", "-q", ":0035 ", "/proc/net/udp"]).status == 0
+          })
+        try await body()
+      } catch {
         await end()
         throw error
       }

@@ -12,12 +12,11 @@ extension Kernel {
         let server = try SIPServer.start(
           on: lab.pbx, behavior: .init(answerDelay: .milliseconds(80)))
         let client = try SIPClient.open(on: lab.carrier)
-        #expect(
-          try await client.request(to: server.local, within: .milliseconds(40)) == .silence)
-        let start = ContinuousClock.now
-        #expect(try await client.request(to: server.local).isAnswered)
-        let time = ContinuousClock.now - start
-        #expect(time >= .milliseconds(75) && time < .milliseconds(400))
+        #expect(try await client.request(to: server.local, within: .seconds(10)).isAnswered)
+        let answered = ContinuousClock.now
+        let asked = try #require(server.received.first?.time)
+        // Later on a busy machine, and never earlier.
+        #expect(answered - asked >= .milliseconds(80))
       }
     }
 
@@ -44,10 +43,14 @@ extension Kernel {
           behavior: .init(keepaliveInterval: .milliseconds(30), keepalivePeers: [client.local]))
         #expect(await eventually { client.receivedCount >= 2 })
         server.close()
-        try await Task.sleep(for: .milliseconds(50))
-        let count = client.receivedCount
-        try await Task.sleep(for: .milliseconds(100))
-        #expect(client.receivedCount == count)
+        // What it sent before may still be on its way; what it went on to send would never end.
+        var count = -1
+        #expect(
+          await eventually {
+            count = client.receivedCount
+            try? await Task.sleep(for: .milliseconds(300))
+            return client.receivedCount == count
+          })
       }
     }
 
@@ -58,7 +61,7 @@ extension Kernel {
           on: lab.pbx, behavior: .init(retransmitsAnswers: true))
         let client = try SIPClient.open(on: lab.carrier)
         #expect(try await client.request("INVITE", to: server.local).isAnswered)
-        #expect(await eventually(within: .seconds(2)) { client.receivedCount >= 2 })
+        #expect(await eventually { client.receivedCount >= 2 })
         let options = try SIPClient.open(on: lab.other)
         #expect(try await options.request("OPTIONS", to: server.local).isAnswered)
         try await Task.sleep(for: .milliseconds(700))
@@ -89,7 +92,7 @@ extension Kernel {
         try await lab.pbx.run(["iptables", "-A", "OUTPUT", "-p", "udp", "-j", "DROP"])
         #expect(
           try await client.request(to: sip, within: .milliseconds(100)) == .silence)
-        #expect(server.sendFailures == [.notPermitted: 1])
+        #expect(await eventually { server.sendFailures == [.notPermitted: 1] })
       }
     }
 

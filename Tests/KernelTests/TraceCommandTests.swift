@@ -17,28 +17,25 @@ extension Kernel {
       try await host.attempt([Self.program] + words)
     }
 
-    /// Starts a trace of a minute, sends it a signal as soon as its markers stand, and waits for its
+    /// Starts a long trace, sends it a signal when it counts and a closure has run, and waits for its
     /// end.
-    ///
-    /// Job control on, else a shell's background programs ignore SIGINT; `disown` keeps it silent.
     private func traceEnded(
-      by signal: String, _ traced: TracedLab, _ tool: String = "iptables-nft-save"
+      by signal: String, _ traced: TracedLab, _ body: () async throws -> Void = {}
     ) async throws -> ToolOutput {
-      try await traced.lab.pbx.attempt([
-        "bash", "-c",
-        """
-        '\(Self.program)' trace \(traced.attacker.local.address) --apply --for 60s &
-        tracer=$!
-        until \(tool) | grep -q 'sipleak:trace [0-9a-f]* 1'; do
-          kill -0 $tracer 2>/dev/null || break
-          sleep 0.05
-        done
-        sleep 1
-        kill -\(signal) $tracer
-        wait $tracer
-        echo "status $?"
-        """,
+      let pbx = traced.lab.pbx
+      try await pbx.run(["rm", "-f", "/run/trace.steps"])
+      async let running = pbx.attempt([
+        "sh", "-c",
+        "echo $$ > /run/tracer; exec '\(Self.program)' trace \(traced.attacker.local.address) "
+          + "--apply --for 600s 2> /run/trace.steps",
       ])
+      #expect(
+        try await eventually {
+          try await pbx.attempt(["grep", "-q", "counting", "/run/trace.steps"]).status == 0
+        })
+      try await body()
+      try await pbx.run(["sh", "-c", "kill -\(signal) $(cat /run/tracer)"])
+      return try await running
     }
 
     @Test(
@@ -48,9 +45,12 @@ extension Kernel {
       try await TracedLab.with { traced in
         let rules = try await traced.save()
         traced.attacker.keepSending(every: .milliseconds(5), to: traced.server.local)
-        let result = try await traceEnded(by: signal, traced)
+        let result = try await traceEnded(by: signal, traced) {
+          let before = traced.attacker.receivedCount
+          #expect(await eventually { traced.attacker.receivedCount > before + 20 })
+        }
         traced.attacker.stopSending()
-        #expect(result.output.contains("status 0"), "\(result)")
+        #expect(result.status == 0, "\(result)")
         #expect(result.output.contains("PROVEN"), "\(result)")
         #expect(result.output.contains("Interrupted after"), "\(result)")
         #expect(try await traced.save() == rules)
@@ -97,10 +97,9 @@ extension Kernel {
         let rules = try await traced.save()
         let before = Audit(
           try await Observation.live(SIPLeak.SIPEndpoints(), access: traced.access))
-        let tool = (family == .ipv4 ? "iptables" : "ip6tables") + "-\(backend.rawValue)-save"
         traced.attacker.keepSending(every: .milliseconds(5), to: traced.server.local)
-        let killed = try await traceEnded(by: "KILL", traced, tool)
-        #expect(killed.output.contains("status 137"), "\(killed)")
+        let killed = try await traceEnded(by: "KILL", traced)
+        #expect(killed.status == 137, "\(killed)")
         // What is left decides nothing.
         let table = try #require(
           try await FirewallHost.table(
@@ -172,7 +171,11 @@ extension Kernel {
         // Blocked, its packets leave inside our chain, which is marked from outside.
         let after = try await traced.trace("203.0.113.66") {
           for _ in 0..<3 { try traced.attacker.send(to: traced.server.local) }
-          try await Task.sleep(for: .milliseconds(200))
+          #expect(
+            try await eventually {
+              try await traced.lab.pbx.run(["ipset", "save", "sipleak4"]).output
+                .contains("packets 3 ")
+            })
         }
         #expect(after.subjects.first?.answer == .proven, "\(after.subjects.map(\.exits))")
         #expect(after.subjects.first?.exits.map(\.rule.index) == [3])

@@ -61,6 +61,16 @@ import Testing
     #expect(plan.omissions.first?.why.contains("24 h") == true)
   }
 
+  @Test("Where it is not known who was welcome, only who is named is blocked")
+  func welcomeUnknown() throws {
+    let limits = BlockLimits(welcomeGap: "there is no history")
+    let plan = try plan(limits)
+    #expect(plan.isEmpty)
+    #expect(plan.obstacles.count == 1)
+    #expect(plan.obstacles.first?.hasSuffix("nobody is blocked: there is no history") == true)
+    #expect(try self.plan(limits, named: ["203.0.113.61"]).entries.count == 1)
+  }
+
   @Test("Each time a peer came back doubles its time, up to 24 days")
   func doubling() throws {
     let peer = address("203.0.113.61")
@@ -75,6 +85,22 @@ import Testing
     }
     #expect(BlockLimits(offences: [peer: 3]).seconds(0, for: peer) == 0)
     #expect(BlockLimits(offences: [peer: 1]).seconds(2_147_483, for: peer) == 2_147_483)
+  }
+
+  @Test("Without a time of its own a run shortens no block that stands for longer")
+  func standing() throws {
+    for (standing, asked, kept) in [(0, 86400, 0), (100_000, 86400, 100_000), (5, 86400, 86400)] {
+      var host = leaking(1)
+      host.sets = """
+        create sipleak4 hash:net,port family inet hashsize 1024 maxelem 1000000 timeout 0 counters comment
+        add sipleak4 203.0.113.60,udp:5060 timeout \(standing) packets 0 bytes 0 comment "sipleak: x"
+
+        """
+      var request = BlockRequest()
+      #expect(try host.plan(request).entries.map(\.seconds) == [UInt32(asked)])
+      request.shortens = false
+      #expect(try host.plan(request).entries.map(\.seconds) == [UInt32(kept)])
+    }
   }
 
   @Test("The tools' input alone is what the plan shows")

@@ -231,6 +231,73 @@ struct BlockPlanTests {
     #expect(plan(observation).omissions.count == 1)
   }
 
+  @Test("A leak of an address this host also talks to by itself is blocked only when named")
+  func trunkThatLeaks() throws {
+    var host = leaking()
+    host.flows.append(flow("192.0.2.5:5060", "203.0.113.66:5060", [.seenReply], id: 9))
+    let plan = try host.plan()
+    #expect(plan.isEmpty)
+    #expect(plan.omissions.map(\.why) == ["host-opened by another of its flows"])
+    #expect(plan.omissions.map(\.isOnRequest) == [true])
+    let named = try host.plan(BlockRequest(named: [address("203.0.113.66")]))
+    #expect(named.entries.map(\.element) == ["203.0.113.66,udp:5060"])
+    #expect(named.deletions.count == 2)
+    #expect(named.omissions.isEmpty)
+  }
+
+  @Test("Members of timed sets come and go: that is no change of the firewall; of others it is")
+  func timedSets() throws {
+    var host = leaking()
+    func observation(_ options: String, member: Int) throws -> Observation {
+      host.sets = "create bad hash:ip family inet \(options)\nadd bad 198.18.0.\(member)\n"
+      return try host.observation()
+    }
+    for (options, count) in [
+      ("hashsize 1024 maxelem 65536 timeout 600", 1), ("hashsize 1024 maxelem 65536", 0),
+    ] {
+      var second = try observation(options, member: 2)
+      second.earlier = try observation(options, member: 1).sample
+      let plan = BlockPlan(
+        BlockRequest(), audit: Audit(second), observation: second, policy: AuditPolicy())
+      #expect(plan.entries.count == count, "\(options): \(plan.obstacles)")
+    }
+  }
+
+  @Test("No hook is put back that would cut somebody whom the rules admit by now")
+  func wokenMember() throws {
+    var host = leaking()
+    host.rules = SavedHost.rules.replacing(
+      "[0:0] -A INPUT -p tcp",
+      with: "[0:0] -A INPUT -s 203.0.113.70/32 -p udp -m udp --dport 5060 -j ACCEPT\n"
+        + "[0:0] -A INPUT -p tcp")
+    host.sets = """
+      create sipleak4 hash:net,port family inet hashsize 1024 maxelem 1000000 timeout 0 counters comment
+      add sipleak4 203.0.113.70,udp:5060 timeout 100 packets 0 bytes 0 comment "sipleak: x"
+
+      """
+    var idle = host
+    idle.flows = []
+    for plan in [try host.plan(), try idle.plan()] {
+      #expect(plan.isEmpty)
+      #expect(plan.obstacles.count == 1)
+      #expect(plan.obstacles.first?.contains("would cut 203.0.113.70,udp:5060") == true)
+      #expect(plan.obstacles.first?.contains("sipleak unblock 203.0.113.70") == true)
+    }
+    // Where the hook stands already, nothing new happens to that member.
+    host.rules += """
+      *raw
+      :PREROUTING ACCEPT [0:0]
+      :OUTPUT ACCEPT [0:0]
+      :SIPLEAK - [0:0]
+      -A PREROUTING -m comment --comment "sipleak: ahead of conntrack" -j SIPLEAK
+      -A SIPLEAK -m comment --comment "sipleak: chain v1"
+      -A SIPLEAK -p udp -m set --match-set sipleak4 src,dst -m comment --comment "sipleak: blocked peer" -j DROP
+      COMMIT
+
+      """
+    #expect(try host.plan().entries.map(\.address) == [address("203.0.113.66")])
+  }
+
   @Test("An inside interface that accepts everything does not protect who cannot come by it")
   func insideInterface() throws {
     var host = leaking()

@@ -72,6 +72,25 @@ import Testing
       text.contains("let in 1 packet, the first of a flow each; 1 flow to SIP began"), "\(text)")
   }
 
+  @Test("A flow that was given the id of one that ended is new, and has counted from nothing")
+  func successor() throws {
+    var before = counted(leak, 10)
+    before.start = 1
+    var after = counted(leak, 12)
+    after.start = 2
+    let audit = try audit(([before], [after])) { $0 }
+    let correlation = try #require(audit.correlation)
+    #expect(correlation.newFlows == 1)
+    #expect(correlation.aliveFlows == 1)
+    #expect(audit.findings.first?.increments?.flowPackets == 12)
+    // Without starts nothing tells; with as many packets it would look dead, and it is not.
+    var again = counted(leak, 10)
+    again.start = 2
+    let same = try self.audit(([before], [again])) { $0 }
+    #expect(same.correlation?.aliveFlows == 1)
+    #expect(same.findings.first?.increments?.isAlive == true)
+  }
+
   @Test("Without accounting the refreshed timeout is the sign of life, and nothing is divided")
   func withoutAccounting() throws {
     var before = leak

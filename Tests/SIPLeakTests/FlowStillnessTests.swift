@@ -21,9 +21,28 @@ import Testing
   @Test("Where packets are counted, one in either direction is movement, whatever the time left")
   func counted() {
     let before = held(packets: (5, 7))
-    #expect(answer(before, held(timeout: 120, packets: (5, 7))) == .still)
+    #expect(answer(before, held(timeout: 98, packets: (5, 7))) == .still)
+    #expect(answer(before, held(timeout: 100, packets: (5, 7)), after: 0.2) == .still)
     #expect(answer(before, held(timeout: 98, packets: (6, 7))) == .moving)
     #expect(answer(before, held(timeout: 98, packets: (5, 8))) == .moving)
+  }
+
+  @Test("A flow that ended and began again under the same id is not the one that stood still")
+  func succeeded() {
+    func isUnknown(_ first: Flow, _ second: Flow, after seconds: Double = 2) -> Bool {
+      if case .unknown = answer(first, second, after: seconds) { return true }
+      return false
+    }
+    var before = held(packets: (1, 1))
+    // As many packets, and all its time.
+    #expect(isUnknown(before, held(timeout: 120, packets: (1, 1)), after: 0.2))
+    #expect(isUnknown(before, held(timeout: 100, packets: (1, 1)), after: 5))
+    // Another start, or no answer any more.
+    before.start = 1
+    var after = held(timeout: 98, packets: (1, 1))
+    after.start = 2
+    #expect(isUnknown(before, after))
+    #expect(isUnknown(held(), held(timeout: 98, [])))
   }
 
   @Test("Where they are not, a flow without packets loses as much time as has passed")
@@ -72,7 +91,9 @@ import Testing
       COMMIT
 
       """
-    func verify(_ first: Flow?, _ second: Flow, _ dropped: [Int]) throws -> Verification {
+    func verify(
+      _ first: Flow?, _ second: Flow?, _ dropped: [Int], problems: [String] = []
+    ) throws -> Verification {
       func reading(_ flow: Flow?, _ dropped: Int) throws -> Observation {
         var host = host
         host.flows = flow.map { [$0] } ?? []
@@ -86,6 +107,7 @@ import Testing
       var now = try reading(second, dropped[1])
       now.earlier = try reading(first, dropped[0]).sample
       now.earlier?.time -= 2
+      now.problems = problems
       return Verification(plan, before: before, now: now, policy: AuditPolicy())
     }
     let still = try verify(held(packets: (5, 7)), held(timeout: 98, packets: (5, 7)), [10, 30])
@@ -96,5 +118,9 @@ import Testing
     #expect(moving.lines[0].text.contains("packets still move in it"))
     #expect(try verify(nil, held(packets: (5, 7)), [0, 0]).answer == .notYetSeen)
     #expect(!moving.mustBeTakenBack)
+    #expect(try verify(nil, nil, [0, 0]).answer == .verified)
+    let unread = try verify(nil, nil, [0, 0], problems: ["the flow table"])
+    #expect(unread.answer == .notYetSeen)
+    #expect(!unread.lines.contains { $0.text.contains("flow gone") }, "\(unread.lines)")
   }
 }

@@ -12,4 +12,8 @@ const char *private_namespaces_error(void);
 /* Inode of the network namespace the process came from; 0 when it could not be read. */
 unsigned long long private_namespaces_outside(void);
 
+/* Keeps the calling thread on the processor it is on, until leave_processor(). */
+void stay_on_processor(void);
+void leave_processor(void);
+
 #endif

@@ -10,6 +10,8 @@
 public struct DumpMerge: Sendable, Hashable {
   private enum Last: Sendable, Hashable {
     case alive(Flow)
+    /// A successor, known from its beginning: what a dump shows may be the one before it.
+    case succeeded(Flow)
     case ended
   }
   private var last: [FlowKey: Last] = [:]
@@ -22,12 +24,14 @@ public struct DumpMerge: Sendable, Hashable {
     switch event {
     case .new(let flow):
       // After an end it is a successor: the kernel uses an entry's memory, and so its id, again.
-      last[flow.key] = .alive(flow)
+      last[flow.key] = last[flow.key] == nil ? .alive(flow) : .succeeded(flow)
     case .update(let flow):
-      if case .alive(let known) = last[flow.key] {
-        last[flow.key] = .alive(known.updated(by: flow))
-      } else {
-        last[flow.key] = .alive(flow)
+      switch last[flow.key] {
+      case .alive(let known): last[flow.key] = .alive(known.updated(by: flow))
+      case .succeeded(let known): last[flow.key] = .succeeded(known.updated(by: flow))
+      // The NEW of a successor may have been left out.
+      case .ended: last[flow.key] = .succeeded(flow)
+      case nil: last[flow.key] = .alive(flow)
       }
     case .destroy(let flow):
       last[flow.key] = .ended
@@ -38,17 +42,24 @@ public struct DumpMerge: Sendable, Hashable {
 
   /// What the events changed, for whoever keeps a dump by key and does not want it copied.
   ///
-  /// - Returns: The flows that are alive as the events gave them, and the keys of those that ended.
-  package consuming func changes() -> (alive: [Flow], ended: Set<FlowKey>) {
+  /// - Returns: The flows that are alive as the events gave them, those among them that have nothing
+  ///   from a dump, and the keys of those that ended.
+  package consuming func changes() -> (
+    alive: [Flow], succeeded: Set<FlowKey>, ended: Set<FlowKey>
+  ) {
     var alive: [Flow] = []
+    var succeeded: Set<FlowKey> = []
     var ended: Set<FlowKey> = []
     for (key, state) in last {
       switch state {
       case .alive(let flow): alive.append(flow)
+      case .succeeded(let flow):
+        alive.append(flow)
+        succeeded.insert(key)
       case .ended: ended.insert(key)
       }
     }
-    return (alive, ended)
+    return (alive, succeeded, ended)
   }
 
   /// The flows there are.
@@ -65,11 +76,15 @@ public struct DumpMerge: Sendable, Hashable {
       switch last[flow.key] {
       case nil: result.append(flow)
       case .alive(let event): result.append(flow.updated(by: event))
+      case .succeeded(let event): result.append(event)
       case .ended: break
       }
     }
     for (key, state) in last where !seen.contains(key) {
-      if case .alive(let flow) = state { result.append(flow) }
+      switch state {
+      case .alive(let flow), .succeeded(let flow): result.append(flow)
+      case .ended: break
+      }
     }
     return result
   }

@@ -68,13 +68,17 @@ extension Flow {
   /// What is known of a flow after an event that leaves out what has not changed.
   ///
   /// The event may be older than the flow given, when that is from a dump: then the events that made
-  /// the difference are still to come. Bits that are never taken back stay.
+  /// the difference are still to come. Bits that are never taken back stay. An event of another flow,
+  /// which has the tuple and the id of this one (``isSuccessor(of:)``), takes nothing over; only
+  /// EXPECTED tells it here.
   ///
   /// - Parameter event: The flow as the event gives it.
   /// - Returns: The event's flow with what it leaves out.
   public func updated(by event: Flow) -> Flow {
+    // The helper's bit is set before the first event, and never later.
+    guard event.status.contains(.expected) == status.contains(.expected) else { return event }
     var result = event
-    let lasting: FlowStatus = [.expected, .seenReply, .assured]
+    let lasting: FlowStatus = [.seenReply, .assured]
     result.status.formUnion(status.intersection(lasting))
     result.mark = event.mark ?? mark
     result.timeout = event.timeout ?? timeout

@@ -58,6 +58,32 @@ struct SourceClasses {
     if range.upperBound < .max { events.append((range.upperBound + 1, name)) }
   }
 
+  /// Where the class changes, from 0 on, and a number for the class that begins there.
+  consuming func pieces() -> (starts: [UInt128], numbers: [Int32]) {
+    events.sort { $0.at < $1.at }
+    var starts: [UInt128] = [0]
+    var numbers: [Int32] = [0]
+    var known: [UInt128: Int32] = [0: 0]
+    var name: UInt128 = 0
+    var index = 0
+    while index < events.count {
+      let at = events[index].at
+      while index < events.count, events[index].at == at {
+        name ^= events[index].name
+        index += 1
+      }
+      let number = known[name] ?? Int32(known.count)
+      known[name] = number
+      if at == 0 {
+        numbers[0] = number
+      } else if number != numbers.last {
+        starts.append(at)
+        numbers.append(number)
+      }
+    }
+    return (starts, numbers)
+  }
+
   /// All classes, in the order of their first members.
   consuming func classes() -> [Class] {
     events.sort { $0.at < $1.at }

@@ -101,8 +101,13 @@ struct SourceConditions {
     .undecidable(Missing(.fact, "it hangs on \(what)"))
   }
 
+  /// Cuts along one range.
+  mutating func cut(_ range: ClosedRange<UInt128>) {
+    classes.cut([range], .range(range.lowerBound, range.upperBound))
+  }
+
   /// Cuts where the kind of an address changes.
-  private mutating func cutByType() {
+  mutating func cutByType() {
     func cut(_ bits: UInt128, _ length: Int) {
       guard let prefix = IPPrefix(IPAddress(family: family, bits: bits), length: length) else {
         return
@@ -118,6 +123,8 @@ struct SourceConditions {
       cut(0, 128)
       cut(1, 128)
       cut(UInt128(0xff) << 120, 8)
+      // The mapped form of 127.0.0.0/8 counts as loopback too.
+      cut(0xffff_7f00_0000, 104)
     }
     for address in host.localAddresses ?? [] where address.family == family {
       classes.cut([address.bits...address.bits], .range(address.bits, address.bits))

@@ -15,7 +15,7 @@ public enum PacketPath: String, Sendable, Hashable, Codable {
 /// then be shared between threads and asked any number of times.
 public struct Evaluation: Sendable {
   let rulesets: [CompiledRuleset]
-  private let unseen: [UnseenFilter]
+  let unseen: [UnseenFilter]
   private(set) var host: HostFacts
 
   /// Prepares the rules and sets of a snapshot.

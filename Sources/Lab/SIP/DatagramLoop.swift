@@ -18,9 +18,13 @@ final class DatagramLoop: OpenEndpoint {
   }
 
   private struct State {
-    var pending: [Outgoing] = []
+    var pending = OutgoingQueue()
     var failures: [Errno: Int] = [:]
     var isClosed = false
+    /// How often somebody has asked for what waits in the socket to be read, and up to which of them
+    /// that was done.
+    var asked = 0
+    var drained = 0
   }
 
   private let socket: DatagramSocket
@@ -89,7 +93,7 @@ final class DatagramLoop: OpenEndpoint {
       // An ICMP error for an earlier datagram may be handed over here instead: try again then.
       // `EPERM` is a firewall's and would count a second packet at its rule.
       for isLast in [false, true] {
-        guard let error = socket.send(bytes, to: destination) else { return nil }
+        guard let error = socket.sendWhenReady(bytes, to: destination) else { return nil }
         guard isLast || error == .notPermitted else { continue }
         state.failures[error, default: 0] += 1
         return error
@@ -98,16 +102,28 @@ final class DatagramLoop: OpenEndpoint {
     }
   }
 
+  /// Waits until everything that was in the socket has been read and handled.
+  func drain() async {
+    let number = state.withLock { state in
+      state.asked += 1
+      return state.asked
+    }
+    wake()
+    while !state.withLock({ $0.isClosed || $0.drained >= number }) { await pause(.milliseconds(1)) }
+  }
+
   /// Sends datagrams when they are due.
   func schedule(_ datagrams: [Outgoing]) {
     guard !datagrams.isEmpty else { return }
-    state.withLock { $0.pending += datagrams }
+    state.withLock { state in
+      for datagram in datagrams { state.pending.add(datagram) }
+    }
     wake()
   }
 
   /// Calls off the datagrams of a key.
   func cancel(_ key: String) {
-    state.withLock { $0.pending.removeAll { $0.key == key } }
+    state.withLock { $0.pending.cancel(key) }
   }
 
   /// Ends the thread and closes the socket; does nothing the second time.
@@ -131,25 +147,30 @@ final class DatagramLoop: OpenEndpoint {
   private func run(
     _ onDatagram: (DatagramLoop, [UInt8], Endpoint) -> Void, _ onFailure: (Errno) -> Void
   ) {
+    var buffer = [UInt8](repeating: 0, count: 65536)
     while let wait = sendDue() {
+      let (asked, isAsked) = state.withLock { ($0.asked, $0.asked > $0.drained) }
       var files = [
         pollfd(fd: socket.descriptor, events: Int16(POLLIN), revents: 0),
         pollfd(fd: wakeRead, events: Int16(POLLIN), revents: 0),
       ]
-      _ = unsafe poll(&files, 2, wait)
+      // Whoever asked has waked it, so there is no second wake to wait for.
+      _ = unsafe poll(&files, 2, isAsked ? 0 : wait)
       if files[1].revents != 0 {
         var bytes = [UInt8](repeating: 0, count: 64)
         _ = unsafe read(wakeRead, &bytes, bytes.count)
       }
-      guard files[0].revents != 0 else { continue }
-      reading: while true {
-        switch socket.receive() {
-        case .datagram(let bytes, let source): onDatagram(self, bytes, source)
-        case .failure: continue
-        case .nothing: break reading
+      if files[0].revents != 0 {
+        reading: while true {
+          switch socket.receive(into: &buffer) {
+          case .datagram(let bytes, let source): onDatagram(self, bytes, source)
+          case .failure: continue
+          case .nothing: break reading
+          }
         }
+        for error in socket.errorQueue() { onFailure(error) }
       }
-      for error in socket.errorQueue() { onFailure(error) }
+      state.withLock { $0.drained = asked }
     }
   }
 
@@ -160,18 +181,17 @@ final class DatagramLoop: OpenEndpoint {
     let now = ContinuousClock.now
     let due = state.withLock { state -> [Outgoing]? in
       guard !state.isClosed else { return nil }
-      let due = state.pending.filter { $0.due <= now }
-      state.pending.removeAll { $0.due <= now }
+      let due = state.pending.take(until: now)
       for var datagram in due {
         guard let interval = datagram.interval else { continue }
         datagram.due += interval
-        state.pending.append(datagram)
+        state.pending.add(datagram)
       }
       return due
     }
     guard let due else { return nil }
     for datagram in due { send(datagram.bytes, to: datagram.destination) }
-    let next = state.withLock { $0.pending.map(\.due).min() }
+    let next = state.withLock { $0.pending.nextDue }
     guard let next else { return -1 }
     let left = (next - .now).components
     let milliseconds = left.seconds * 1000 + left.attoseconds / 1_000_000_000_000_000 + 1

@@ -56,6 +56,17 @@ struct DatagramSocket: Sendable {
     return result < 0 ? Errno(rawValue: errno) : nil
   }
 
+  /// Sends one datagram, and waits while earlier ones that are still on their way fill the buffer.
+  func sendWhenReady(_ bytes: [UInt8], to destination: Endpoint) -> Errno? {
+    for _ in 0..<100 {
+      let error = send(bytes, to: destination)
+      guard error == .wouldBlock || error == .noBufferSpace else { return error }
+      var file = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+      _ = unsafe poll(&file, 1, 100)
+    }
+    return send(bytes, to: destination)
+  }
+
   /// What one attempt to read gave.
   enum Reading {
     case datagram([UInt8], from: Endpoint)
@@ -64,9 +75,8 @@ struct DatagramSocket: Sendable {
     case nothing
   }
 
-  /// Reads one datagram without waiting.
-  func receive() -> Reading {
-    var bytes = [UInt8](repeating: 0, count: 65536)
+  /// Reads one datagram without waiting, by way of a buffer as large as the largest.
+  func receive(into bytes: inout [UInt8]) -> Reading {
     var storage = sockaddr_storage()
     var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
     let count = unsafe withUnsafeMutablePointer(to: &storage) { pointer in

@@ -94,6 +94,8 @@ public final class SIPServer: Sendable {
   }
 
   /// Every message received, in order; the oldest are dropped beyond 200,000.
+  ///
+  /// Whoever sees one here sees its answer sent, unless that is to wait.
   public var received: [Reception] { book.receptions.withLock { $0 } }
 
   /// How many messages came from an address.
@@ -127,15 +129,18 @@ public final class SIPServer: Sendable {
   ///   - limit: How long to wait.
   /// - Returns: Whether they came in time.
   public func received(
-    _ count: Int, from address: IPAddress, within limit: Duration = .seconds(1)
+    _ count: Int, from address: IPAddress, within limit: Duration = .seconds(60)
   ) async -> Bool {
     let end = ContinuousClock.now + limit
     while self.count(from: address) < count {
       guard ContinuousClock.now < end, !Task.isCancelled else { return false }
-      try? await Task.sleep(for: .milliseconds(5))
+      await pause(.milliseconds(5))
     }
     return true
   }
+
+  /// Waits until every message that has come to the socket is among those received.
+  public func settle() async { await loop.drain() }
 
   /// Stops the server and closes its socket.
   public func close() { loop.close() }
@@ -172,11 +177,16 @@ private final class Book: Sendable {
   func receive(_ bytes: [UInt8], from source: Endpoint, on loop: DatagramLoop) {
     let message = SIPMessage(bytes)
     let name = message?.method ?? message?.status.map(String.init) ?? ""
+    // Received and answered in one: nobody sees the one without the other.
     receptions.withLock { list in
       if list.count >= 200_000 { list.removeFirst(100_000) }
       list.append(.init(time: .now, source: source, message: name))
+      if let message { react(to: message, from: source, on: loop) }
     }
-    guard let message, let method = message.method else { return }
+  }
+
+  private func react(to message: SIPMessage, from source: Endpoint, on loop: DatagramLoop) {
+    guard let method = message.method else { return }
     let call = "\(source) \(message.header("call-id") ?? "")"
     if method == "ACK" {
       loop.cancel(call)

@@ -57,11 +57,10 @@ public final class StreamClient: Sendable {
   ///   - limit: How long to wait; the attempt goes on in the kernel afterwards.
   /// - Returns: What became of it.
   public func connect(to peer: Endpoint, within limit: Duration = .seconds(1)) async -> Opening {
-    let end = ContinuousClock.now + limit
+    var looks = Looks(within: limit)
     var failure = StreamSocket.connect(descriptor, to: peer)
     while failure == .nowInProgress || failure == .alreadyInProcess {
-      guard ContinuousClock.now < end, !Task.isCancelled else { return .silence }
-      await pause(.milliseconds(2))
+      guard await looks.again() else { return .silence }
       failure = StreamSocket.connect(descriptor, to: peer)
     }
     guard let failure, failure != .socketIsConnected else { return .connected }
@@ -76,7 +75,7 @@ public final class StreamClient: Sendable {
   ///   - limit: How long to wait.
   /// - Returns: Whether an answer came; keepalives are none.
   public func request(
-    _ method: String = "OPTIONS", to peer: Endpoint, within limit: Duration = .milliseconds(500)
+    _ method: String = "OPTIONS", to peer: Endpoint, within limit: Duration = .seconds(10)
   ) async -> Bool {
     let number = calls.withLock { number in
       number += 1
@@ -85,7 +84,7 @@ public final class StreamClient: Sendable {
     let call = "stream-\(local.port)-\(number)"
     StreamSocket.send(
       descriptor, SIPMessage.request(method, from: local, to: peer, callID: call))
-    let end = ContinuousClock.now + limit
+    var looks = Looks(within: limit)
     var text = ""
     while true {
       if let bytes = StreamSocket.receive(descriptor) {
@@ -93,8 +92,7 @@ public final class StreamClient: Sendable {
         if text.contains("Call-ID: \(call)\r\n") { return true }
         if bytes.isEmpty { return false }
       }
-      guard ContinuousClock.now < end, !Task.isCancelled else { return false }
-      await pause(.milliseconds(2))
+      guard await looks.again() else { return false }
     }
   }
 

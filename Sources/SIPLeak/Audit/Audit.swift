@@ -44,14 +44,21 @@ public struct Audit: Sendable {
   ///   - observation: What was read.
   ///   - policy: Whom the operator trusts; nothing by default.
   public init(_ observation: Observation, policy: AuditPolicy = AuditPolicy()) {
+    self.init(observation, policy: policy, sortsSources: true)
+  }
+
+  /// The same, with every flow walked for itself if it is asked for.
+  init(_ observation: Observation, policy: AuditPolicy, sortsSources: Bool) {
     let markers = observation.sample.firewall.snapshot.traceMarkerCount
     let observation = observation.withoutProbes
-    var judge = FlowJudge(observation, policy: policy)
+    var judge = FlowJudge(observation, policy: policy, sortsSources: sortsSources)
     let snapshot = observation.sample.firewall.snapshot
     var findings: [Finding] = []
     var conditional: Set<[RuleReference]> = []
     var unfiltered: [AddressFamily: Finding] = [:]
     var seen = 0
+    // Grown by doubling, the list would be there twice at its largest; room not used costs nothing.
+    findings.reserveCapacity(min(observation.sample.flows.count, 1 << 16))
     for flow in observation.sample.flows {
       guard let sides = judge.sides(of: flow) else { continue }
       seen += 1
@@ -96,13 +103,20 @@ public struct Audit: Sendable {
   /// - Returns: The audit; its findings, levels and exit status are the same.
   public func noting(_ notes: HistoryNotes) -> Audit {
     var copy = self
-    for index in copy.findings.indices {
-      guard let peer = copy.findings[index].peer?.address else { continue }
-      let key = HistoryNotes.Seen(peer: peer, cause: copy.findings[index].cause)
-      copy.findings[index].reopened = notes.ranOut[peer]
-      copy.findings[index].firstSeen = notes.firstSeen[key]
-    }
+    copy.note(notes)
     return copy
+  }
+
+  /// Takes what a history adds, as ``noting(_:)``, without a copy of the findings.
+  ///
+  /// - Parameter notes: What the history says.
+  public mutating func note(_ notes: HistoryNotes) {
+    for index in findings.indices {
+      guard let peer = findings[index].peer?.address else { continue }
+      let key = HistoryNotes.Seen(peer: peer, cause: findings[index].cause)
+      findings[index].reopened = notes.ranOut[peer]
+      findings[index].firstSeen = notes.firstSeen[key]
+    }
   }
 
   /// Which of two findings of one host stands for both, whatever order the flows came in.

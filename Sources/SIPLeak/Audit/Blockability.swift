@@ -13,10 +13,18 @@ struct Blockability {
   private let ownAddresses: Set<IPAddress>
   private let interfaces: [String]
   private let targets: [AddressFamily: [IPAddress]]
+  /// Answers about peers whose addresses no rule tells apart.
+  var sources = SortedSources()
   private var answers: [Question: String?] = [:]
+  /// Answers kept at most.
+  private static let limit = 16_384
 
   private struct Question: Hashable {
-    var peer: IPAddress
+    enum Who: Hashable {
+      case one(IPAddress)
+      case every(AddressFamily, kind: Int32, ways: [String?])
+    }
+    var who: Who
     var wire: Endpoint
   }
 
@@ -39,9 +47,14 @@ struct Blockability {
   mutating func answer(for peer: IPAddress, wire: Endpoint, cause: Cause) -> String? {
     if cause == .undecided { return "the verdict is not certain" }
     if let why = protection(of: peer) { return why }
-    let question = Question(peer: peer, wire: wire)
+    let kinds = sources.kinds(peer.family, evaluation.evaluation)
+    let ways = ways(to: peer)
+    let question = Question(
+      who: kinds.map { .every(peer.family, kind: $0.kind(of: peer), ways: ways) } ?? .one(peer),
+      wire: wire)
     if let known = answers[question] { return known }
-    let answer = admission(of: peer, wire: wire)
+    let answer = admission(of: peer, wire: wire, ways)
+    if answers.count >= Self.limit { answers.removeAll(keepingCapacity: true) }
     answers[question] = answer
     return answer
   }
@@ -50,13 +63,14 @@ struct Blockability {
   func protection(of peer: IPAddress) -> String? { protected.reason(for: peer)?.sentence }
 
   /// Why the rules would let the address in somewhere, or `nil` when they refuse it everywhere.
-  private mutating func admission(of peer: IPAddress, wire: Endpoint) -> String? {
+  private mutating func admission(
+    of peer: IPAddress, wire: Endpoint, _ ways: [String?]
+  ) -> String? {
     var destinations = targets[peer.family] ?? []
     destinations += observation.endpoints.addresses.filter {
       $0.family == peer.family && !destinations.contains($0)
     }.sorted()
     if !destinations.contains(wire.address) { destinations.append(wire.address) }
-    let ways = ways(to: peer)
     for transport in observation.endpoints.transports.sorted(by: { $0.rawValue < $1.rawValue }) {
       var ports = observation.endpoints.ports(of: transport)
       if !ports.contains(wire.port) { ports.append(wire.port) }

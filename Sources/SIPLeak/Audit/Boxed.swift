@@ -1,6 +1,7 @@
-/// A large value that is mostly absent, kept apart from the one that may have it.
+/// A large value that is mostly absent or the same, kept apart from the one that may have it.
 ///
-/// Ten thousand findings are held at once; each would carry the room for what few of them have.
+/// Ten thousand findings are held at once; each would carry the room for what few of them have, or
+/// what all copies of one share.
 @propertyWrapper
 public struct Boxed<Value: Sendable & Hashable>: Sendable, Hashable {
   private final class Storage: Sendable {
@@ -21,7 +22,7 @@ public struct Boxed<Value: Sendable & Hashable>: Sendable, Hashable {
 
   /// Whether two hold the same.
   public static func == (left: Boxed, right: Boxed) -> Bool {
-    left.wrappedValue == right.wrappedValue
+    left.storage === right.storage || left.wrappedValue == right.wrappedValue
   }
 
   /// Hashes the value.

@@ -31,7 +31,7 @@ public enum Level: String, Sendable, Hashable, Codable {
 }
 
 /// How firmly the flow stands.
-public enum Grade: String, Sendable, Hashable, Codable {
+public enum Grade: String, Sendable, Hashable, Codable, CaseIterable {
   /// The kernel marked it ASSURED.
   case assured
   /// Seen in both directions; passes the state rule just as well (facts B3).
@@ -47,7 +47,9 @@ public struct JudgedVerdict: Sendable, Hashable, Codable {
   /// Whether every possible course agrees.
   public var isCertain: Bool
   /// The rule or policy that decides.
-  public var rule: RuleReference?
+  ///
+  /// Kept once for all findings that it decides alike.
+  @Boxed public var rule: RuleReference?
 
   /// Makes a verdict of a walk's outcomes.
   public init(_ walk: Walk) {
@@ -61,6 +63,24 @@ public struct JudgedVerdict: Sendable, Hashable, Codable {
     self.verdict = verdict
     self.isCertain = isCertain
     self.rule = rule
+  }
+
+  private enum Key: String, CodingKey { case verdict, isCertain, rule }
+
+  /// Reads a verdict.
+  public init(from decoder: any Decoder) throws {
+    let object = try decoder.container(keyedBy: Key.self)
+    verdict = try object.decode(Verdict.self, forKey: .verdict)
+    isCertain = try object.decode(Bool.self, forKey: .isCertain)
+    rule = try object.decodeIfPresent(RuleReference.self, forKey: .rule)
+  }
+
+  /// Writes the verdict.
+  public func encode(to encoder: any Encoder) throws {
+    var object = encoder.container(keyedBy: Key.self)
+    try object.encode(verdict, forKey: .verdict)
+    try object.encode(isCertain, forKey: .isCertain)
+    try object.encodeIfPresent(rule, forKey: .rule)
   }
 }
 

@@ -8,11 +8,14 @@ struct FlowJudge {
   let observation: Observation
   let policy: AuditPolicy
   var evaluation: RepeatedEvaluation
-  /// The same rules whatever timed sets hold and whatever the hour.
-  private var timeless: RepeatedEvaluation
+  /// The same rules whatever timed sets hold and whatever the hour; `nil`: not asked yet.
+  private var timeless: RepeatedEvaluation?
+  /// What the rules said of flows like others.
+  var verdicts = FlowVerdicts()
   let comparison: SampleComparison?
   let localAddresses: Set<IPAddress>
-  private var routes: [RouteQuestion: Route]
+  /// The interfaces that peers' packets certainly come by.
+  private var interfaces: [PeerEnds: String] = [:]
   /// The interfaces a packet from outside may come by.
   let ways: [String]
   var blockability: Blockability
@@ -23,10 +26,6 @@ struct FlowJudge {
   private(set) var admitted: Set<IPAddress> = []
   private var sipRulesByEndpoint: [SIPPlace: [RuleReference]] = [:]
 
-  private struct RouteQuestion: Hashable {
-    var peer: IPAddress
-    var local: IPAddress
-  }
   private struct SIPPlace: Hashable {
     var family: AddressFamily
     var transport: IPProtocol
@@ -34,22 +33,21 @@ struct FlowJudge {
     var path: PacketPath
   }
 
-  init(_ observation: Observation, policy: AuditPolicy) {
+  /// Makes a judge.
+  ///
+  /// - Parameters:
+  ///   - observation: What was read.
+  ///   - policy: Whom the operator trusts.
+  ///   - sortsSources: Whether flows of one kind are judged by one walk; the answers are the same.
+  init(_ observation: Observation, policy: AuditPolicy, sortsSources: Bool = true) {
     self.observation = observation
     self.policy = policy
     let snapshot = observation.sample.firewall.snapshot
     evaluation = RepeatedEvaluation(Evaluation(snapshot))
-    timeless = RepeatedEvaluation(Evaluation(snapshot.atAnyTime))
     comparison = observation.earlier.map {
       SampleComparison(before: $0, after: observation.sample)
     }
     localAddresses = Set(observation.network.addresses.map(\.address))
-    routes = Dictionary(
-      observation.network.peerRoutes.compactMap { entry in
-        // Where it is only assumed, the rules have to agree on every interface.
-        guard entry.isInterfaceCertain != false else { return nil }
-        return entry.route.map { (RouteQuestion(peer: entry.peer, local: entry.local), $0) }
-      }, uniquingKeysWith: { first, _ in first })
     ways = observation.ways
     // Only expected flows and expectations name another one.
     let isNamed =
@@ -58,6 +56,11 @@ struct FlowJudge {
       isNamed ? observation.sample.flows.map { ($0.original, $0) } : [],
       uniquingKeysWith: { first, _ in first })
     blockability = Blockability(observation, policy: policy)
+    verdicts.sources.isOn = sortsSources
+    blockability.sources.isOn = sortsSources
+    // The first of several for one peer stands.
+    interfaces.reserveCapacity(observation.network.peerRoutes.count)
+    for entry in observation.network.peerRoutes.reversed() { learn(entry) }
   }
 
   /// The flow seen from the SIP endpoint, or `nil` if it does not concern SIP.
@@ -77,45 +80,83 @@ struct FlowJudge {
     if Self.isOver(flow) { return nil }
     if policy.trusted.contains(sides.peer.address) { return nil }
 
-    let packet = packet(of: flow, sides)
-    let path = path(to: sides)
-    let asNew = unlessTranslatedUnseen(
-      evaluation.walk(packet.asNew, to: path, byAnyOf: ways).judgedWhereAsked, flow, sides)
-    let asHeld = unlessOffloaded(
-      evaluation.walk(packet.asHeld, to: path, byAnyOf: ways), flow)
-    // A rule has the peer's packets looked up in another zone: they are not of this flow, and it
-    // lets nobody in. That they come to zone 0 no rule says: something else may have set the zone.
-    if let zone = asHeld.zone, zone != packet.zone, zone != 0 { return nil }
-    if asHeld.isCertain, asHeld.verdict == .accept, let rule = asHeld.decidingRule,
-      rule != asNew.decidingRule, !stateRules.contains(rule)
-    {
-      stateRules.append(rule)
+    let verdict = verdict(on: flow, sides)
+    if verdict.isOfAnotherZone { return nil }
+    if let rule = verdict.stateRule, !stateRules.contains(rule) { stateRules.append(rule) }
+    if verdict.isAdmitted { admitted.insert(sides.peer.address) }
+    let judged: Judgement
+    switch verdict.meaning {
+    case .nothing: return nil
+    case .judged(let known): judged = known
+    case .open:
+      guard
+        let own = Judgement.of(
+          flow, sides: sides, expected: expected(flow, sides), asNew: verdict.asNew,
+          asHeld: verdict.asHeld, hasTrust: policy.hasTrust,
+          mayBeAdmittedAgain: { mayBeAdmittedAgain(flow, sides) })
+      else { return nil }
+      judged = own
     }
-    if asNew.isCertain, asNew.verdict == .accept { admitted.insert(sides.peer.address) }
-    guard
-      let judged = Judgement.of(
-        flow, sides: sides, expected: expected(flow, sides), asNew: asNew, asHeld: asHeld,
-        hasTrust: policy.hasTrust,
-        mayBeAdmittedAgain: {
-          let any = timeless.walk(packet.asNew, to: path, byAnyOf: ways).judgedWhereAsked
-          return !(any.isCertain && any.verdict.isRefused)
-        })
-    else { return nil }
-
     let answer = blockability.answer(for: sides.peer.address, wire: sides.wire, cause: judged.cause)
     var finding = Finding(
       cause: judged.cause, level: judged.level, grade: grade(flow),
       transport: flow.original.transport, family: flow.family, zone: flow.zone, peer: sides.peer,
       delivered: sides.delivered, wire: sides.wire, origin: sides.origin,
-      asNew: JudgedVerdict(asNew), asHeld: JudgedVerdict(asHeld), isBlockable: answer == nil,
+      asNew: verdict.judgedNew, asHeld: verdict.judgedHeld, isBlockable: answer == nil,
       notBlockableBecause: answer, why: judged.why, flow: flow,
       increments: comparison?.increments(
-        flow: flow, origin: sides.origin, held: asHeld.decidingRule, new: asNew.decidingRule,
-        sipRules: sipRules(family: flow.family, transport: flow.original.transport, sides, path)))
-    for rule in asNew.unknowns.compactMap(\.rule) where !finding.hangsOn.contains(rule) {
-      finding.hangsOn.append(rule)
-    }
+        flow: flow, origin: sides.origin, held: verdict.judgedHeld.rule,
+        new: verdict.judgedNew.rule,
+        sipRules: sipRules(
+          family: flow.family, transport: flow.original.transport, sides, path(to: sides))))
+    finding.hangsOn = verdict.hangsOn
     return finding
+  }
+
+  /// What the rules say of a flow, walked only where no flow of its kind was judged before.
+  private mutating func verdict(on flow: Flow, _ sides: FlowSides) -> FlowVerdict {
+    let kinds = verdicts.sources.kinds(flow.family, evaluation.evaluation)
+    guard let kind = kinds.flatMap({ FlowKind(flow, sides, ingress: ingress(sides), $0) }) else {
+      return walkedVerdict(on: flow, sides)
+    }
+    if let known = verdicts[kind] { return known }
+    let made = walkedVerdict(on: flow, sides)
+    verdicts.remember(made, kind)
+    return made
+  }
+
+  private mutating func walkedVerdict(on flow: Flow, _ sides: FlowSides) -> FlowVerdict {
+    verdicts.walks += 1
+    let packet = packet(of: flow, sides)
+    let path = path(to: sides)
+    let asNew = unlessTranslatedUnseen(
+      evaluation.walk(packet.asNew, to: path, byAnyOf: ways).judgedWhereAsked, flow, sides)
+    let asHeld = unlessOffloaded(evaluation.walk(packet.asHeld, to: path, byAnyOf: ways), flow)
+    return FlowVerdict(asNew: asNew, asHeld: asHeld, zone: packet.zone) { asNew, asHeld in
+      guard case .no = expected(flow, sides) else { return .open }
+      var isOpen = false
+      let judged = Judgement.of(
+        flow, sides: sides, expected: .no, asNew: asNew, asHeld: asHeld,
+        hasTrust: policy.hasTrust,
+        mayBeAdmittedAgain: {
+          isOpen = true
+          return false
+        })
+      return isOpen ? .open : judged.map { .judged($0) } ?? .nothing
+    }
+  }
+
+  /// Whether some state of what changes by itself would admit the peer as NEW.
+  private mutating func mayBeAdmittedAgain(_ flow: Flow, _ sides: FlowSides) -> Bool {
+    if timeless == nil {
+      timeless = RepeatedEvaluation(Evaluation(observation.sample.firewall.snapshot.atAnyTime))
+    }
+    let packet = packet(of: flow, sides).asNew
+    let (path, ways) = (path(to: sides), ways)
+    guard let any = timeless?.walk(packet, to: path, byAnyOf: ways).judgedWhereAsked else {
+      return true
+    }
+    return !(any.isCertain && any.verdict.isRefused)
   }
 
   /// The packets the peer of a flow would send next.
@@ -158,8 +199,9 @@ struct FlowJudge {
 
   /// Takes the route back to a peer that the observation did not ask for.
   mutating func learn(_ entry: NetworkFacts.PeerRoute) {
+    // Where it is only assumed, the rules have to agree on every interface.
     guard entry.isInterfaceCertain != false, let route = entry.route else { return }
-    routes[RouteQuestion(peer: entry.peer, local: entry.local)] = route
+    interfaces[PeerEnds(peer: entry.peer, local: entry.local)] = route.interface
   }
 
   /// The interface the peer's packets come by, or `nil` when that is not certain.
@@ -168,7 +210,7 @@ struct FlowJudge {
   }
 
   func ingress(_ peer: IPAddress, to local: IPAddress) -> String? {
-    routes[RouteQuestion(peer: peer, local: local)]?.interface
+    interfaces[PeerEnds(peer: peer, local: local)]
   }
 
   func path(to sides: FlowSides) -> PacketPath { path(to: sides.delivered.address) }

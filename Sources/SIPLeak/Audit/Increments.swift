@@ -70,12 +70,18 @@ struct SampleComparison {
     counters.growth(rule, family: family)
   }
 
+  /// A flow in the first reading; `nil` when it was not there, also where one that ended had its id.
+  private func before(_ flow: Flow) -> Flow? {
+    guard let old = flowsBefore[flow.key], !flow.isSuccessor(of: old) else { return nil }
+    return old
+  }
+
   /// Whether a flow was not there in the first reading.
-  func isNew(_ flow: Flow) -> Bool { flowsBefore[flow.key] == nil }
+  func isNew(_ flow: Flow) -> Bool { before(flow) == nil }
 
   /// Packets that conntrack counted of the peer; `nil` without accounting, or when it was reset.
   func peerPackets(_ flow: Flow, _ origin: FlowSides.Origin) -> UInt64? {
-    let old = flowsBefore[flow.key]
+    let old = before(flow)
     guard let now = origin == .peer ? flow.originalCounters : flow.replyCounters else { return nil }
     // A flow that was not there before has counted from nothing.
     guard let old else { return now.packets }
@@ -87,7 +93,7 @@ struct SampleComparison {
 
   /// Whether packets of either direction passed; `nil` when the interval is too short to tell.
   func isAlive(_ flow: Flow) -> Bool? {
-    flowsBefore[flow.key].map { isAlive(was: $0, now: flow) } ?? true
+    before(flow).map { isAlive(was: $0, now: flow) } ?? true
   }
 
   /// Whether packets of either direction passed, as far as that can be told.

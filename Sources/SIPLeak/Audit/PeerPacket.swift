@@ -58,16 +58,24 @@ struct PeerPacket {
   }
 
   /// The zone in which the peer's packets have to be looked up to be of this flow.
-  var zone: UInt16 {
-    // A zone of one direction stands in that direction's tuple; the other is in zone 0.
-    let ofDirection = sides.origin == .peer ? flow.originalZone : flow.replyZone
-    let isOneSided = flow.originalZone != nil || flow.replyZone != nil
-    return ofDirection ?? (isOneSided ? 0 : flow.zone)
-  }
+  var zone: UInt16 { flow.zone(ofPacketsFrom: sides.origin) }
 
   private enum TCPFlags {
     static let syn: UInt8 = 0x02
     static let synAck: UInt8 = 0x12
     static let data: UInt8 = 0x18
+  }
+}
+
+extension Flow {
+  /// The zone in which a peer's packets have to be looked up to be of this flow.
+  ///
+  /// - Parameter origin: Who opened it.
+  /// - Returns: The zone.
+  func zone(ofPacketsFrom origin: FlowSides.Origin) -> UInt16 {
+    // A zone of one direction stands in that direction's tuple; the other is in zone 0.
+    let ofDirection = origin == .peer ? originalZone : replyZone
+    let isOneSided = originalZone != nil || replyZone != nil
+    return ofDirection ?? (isOneSided ? 0 : zone)
   }
 }

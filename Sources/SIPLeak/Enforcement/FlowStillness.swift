@@ -13,7 +13,8 @@ enum FlowStillness: Equatable {
   ///
   /// The counters tell where accounting is on. Where it is not, each packet sets the time the flow
   /// has left to its full length again, so that a flow without any loses as much as has passed. What
-  /// a flow table in hardware or software carries, conntrack neither counts nor times.
+  /// a flow table in hardware or software carries, conntrack neither counts nor times. A flow that
+  /// ended and began again may bear the same id and have counted as much: its time left gives it away.
   ///
   /// - Parameters:
   ///   - earlier: The flow in the first reading, or `nil` where it was not there.
@@ -28,8 +29,18 @@ enum FlowStillness: Equatable {
       self = .unknown("it is offloaded, and then only its end proves anything")
       return
     }
+    guard !later.isSuccessor(of: earlier) else {
+      self = .unknown("it ended and began again between two readings")
+      return
+    }
     if let first = Self.packets(earlier), let second = Self.packets(later) {
-      self = first == second ? .still : .moving
+      if first != second {
+        self = .moving
+      } else if Self.isRefreshed(from: earlier, to: later, seconds) {
+        self = .unknown("its time was set anew without a packet: it may be another flow by now")
+      } else {
+        self = .still
+      }
       return
     }
     guard !later.status.contains(.fixedTimeout), let first = earlier.timeout,
@@ -39,6 +50,14 @@ enum FlowStillness: Equatable {
       return
     }
     self = Double(first) - Double(second) >= seconds.rounded(.down) ? .still : .moving
+  }
+
+  /// Whether a flow has more time left than without a packet it can have.
+  ///
+  /// A second is allowed for readings that are not dated to the moment, one for what is cut off.
+  private static func isRefreshed(from earlier: Flow, to later: Flow, _ seconds: Double) -> Bool {
+    guard let first = earlier.timeout, let second = later.timeout else { return false }
+    return Double(second) > Double(first) - max(0, seconds.rounded(.down) - 2)
   }
 
   /// Both directions: the host's packets keep a flow alive as well as the peer's.

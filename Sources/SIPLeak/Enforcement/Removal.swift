@@ -32,8 +32,13 @@ extension Enforcement {
         for element in plan.elements { report(Step(name: "unblocked", text: element)) }
         if plan.request == .purge { report(Step(name: "removed", text: "our sets")) }
       } catch {
+        // `ipset restore` is not all-or-nothing (facts E8).
+        let left = (try? await FirewallHost.snapshot(access.tools)).map {
+          RemovalPlan(plan.request, snapshot: $0.snapshot).setText
+        }
         throw SIPLeakError(
-          done == 0 ? .unchanged : .notUndone, "our sets could not be changed: \(error)",
+          done == 0 && left == plan.setText ? .unchanged : .notUndone,
+          "our sets could not be changed: \(error)",
           advice: "Does another rule use them? \(error.advice ?? "")",
           detail: error.standardError ?? "")
       }

@@ -29,8 +29,12 @@ struct RunLock: ~Copyable {
         path, .readWrite, options: [.create, .closeOnExec, .noFollow],
         permissions: [.ownerReadWrite])
     } catch {
+      let isForbidden = [Errno.permissionDenied, .notPermitted].contains(error as? Errno)
       throw SIPLeakError(
-        .unchanged, "cannot open \(path)", advice: SIPLeakError.needsRoot, detail: "\(error)")
+        .unchanged, "cannot open \(path): \(error)",
+        advice: isForbidden
+          ? SIPLeakError.needsRoot
+          : "Without it two sipleaks could change the firewall at once. Nothing was changed.")
     }
     guard flock(file.rawValue, LOCK_EX | LOCK_NB) == 0 else {
       try? file.close()

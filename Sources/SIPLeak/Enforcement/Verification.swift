@@ -164,6 +164,12 @@ public struct Verification: Sendable {
     _ refused: String, _ count: String, _ plan: BlockPlan, left: [Flow], earlier: FlowsByKey,
     in now: Observation
   ) -> Line {
+    if left.isEmpty, !now.problems.isEmpty {
+      // A flow that was not read is not gone.
+      return Line(
+        answer: .notYetSeen,
+        text: "\(refused); not everything could be read, so its flow may be there still\(count)")
+    }
     if left.isEmpty {
       return Line(
         answer: .verified,

@@ -140,16 +140,19 @@ public struct Listening: Sendable {
   ) async throws(SIPLeakError) -> Heard {
     let seconds = seconds
     var heard = await Self.aside {
-      Self.hear(Heard(collector: EvidenceCollector(listened)), log, file) { elapsed in
+      Self.hear(Heard(collector: EvidenceCollector(listened)), log, file) { elapsed, _ in
         if isInterrupted() { return .interrupted }
         return elapsed >= seconds ? .over : .goesOn
       }
     }
     _ = try await removeRules(made: made)
-    // What the kernel still holds back comes within a tenth of a second.
+    // What the kernel still holds back comes within a tenth of a second; what has come is read to its
+    // end, unless a rule of somebody else's fills the same group for ever.
     let rest = heard
     let all = await Self.aside {
-      Self.hear(rest, log, file) { $0 >= 0.3 ? .over : .goesOn }
+      Self.hear(rest, log, file) { elapsed, isQuiet in
+        elapsed >= (isQuiet ? 0.3 : 10) ? .over : .goesOn
+      }
     }
     let time = (heard.seconds, heard.isInterrupted)
     heard = all
@@ -161,16 +164,19 @@ public struct Listening: Sendable {
     case goesOn, over, interrupted
   }
 
+  /// Hears packets until `progress` ends it, which is told the seconds so far and whether nothing came
+  /// when it was listened last.
   private static func hear(
-    _ before: Heard, _ log: PacketLog, _ file: PcapFile?, _ progress: (Double) -> Progress
+    _ before: Heard, _ log: PacketLog, _ file: PcapFile?, _ progress: (Double, Bool) -> Progress
   ) -> Heard {
     var heard = before
     let clock = ContinuousClock()
     let start = clock.now
+    var isQuiet = false
     while true {
       let elapsed = start.duration(to: clock.now) / .seconds(1)
       heard.seconds = elapsed
-      let step = progress(elapsed)
+      let step = progress(elapsed, isQuiet)
       if step != .goesOn {
         heard.isInterrupted = step == .interrupted
         return heard
@@ -183,6 +189,7 @@ public struct Listening: Sendable {
         }
         heard.lost += receipt.lost
         heard.overruns += receipt.overruns
+        isQuiet = receipt.packets == 0 && receipt.overruns == 0
       } catch {
         heard.problems.append("the log ended early: \(error)")
         return heard

@@ -11,6 +11,9 @@ import Glibc
 public struct History: Sendable {
   let database: DatabaseQueue
 
+  /// Whether it was opened for writing.
+  public var isWritable: Bool { !database.configuration.readonly }
+
   /// Where the history is unless told otherwise.
   public static let usualFolder = FilePath("/var/lib/sipleak")
   /// The file within the folder.

@@ -84,12 +84,15 @@ public struct HistoryNotes: Sendable, Hashable {
 extension History {
   /// Reads what an answer of a moment can use.
   ///
+  /// A history that cannot be written has not noted who was admitted lately, so everybody it knows
+  /// of counts as welcome then.
+  ///
   /// - Parameter time: Now, in seconds since 1970 UTC.
   /// - Returns: The notes.
   /// - Throws: ``SIPLeakError`` with the code `history`.
   public func notes(at time: Double) throws(SIPLeakError) -> HistoryNotes {
     HistoryNotes(
-      welcome: try welcomed(since: time - HistoryNotes.welcomeSeconds),
+      welcome: try welcomed(since: isWritable ? time - HistoryNotes.welcomeSeconds : 0),
       sightings: try sightings(since: time - HistoryNotes.offenceSeconds),
       blocks: try blocks(since: time - HistoryNotes.offenceSeconds), at: time)
   }

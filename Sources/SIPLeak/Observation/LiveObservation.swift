@@ -206,13 +206,16 @@ private struct HostReader {
       note(["the routes to the peers: \(error)"])
       return []
     }
-    var asked: Set<[IPAddress]> = []
+    var asked: Set<PeerEnds> = []
     var result: [NetworkFacts.PeerRoute] = []
+    // Grown by doubling, each would be there twice at its largest.
+    asked.reserveCapacity(min(flows.count, 1 << 16))
+    result.reserveCapacity(min(flows.count, 1 << 16))
     for flow in flows {
       guard
         let sides = FlowSides(
           flow, endpoints: endpoints, isLocal: { local.contains($0) || $0.isLoopback }),
-        asked.insert([sides.peer.address, sides.wire.address]).inserted
+        asked.insert(PeerEnds(peer: sides.peer.address, local: sides.wire.address)).inserted
       else { continue }
       result.append(routing.route(sides, mark: flow.mark))
     }

@@ -3,6 +3,12 @@ import Conntrack
 import HostNetwork
 import Netlink
 
+/// A peer and the local address its packets are sent to: what one question for a route is about.
+struct PeerEnds: Hashable {
+  var peer: IPAddress
+  var local: IPAddress
+}
+
 /// Asks for the routes back to peers, over one socket, and judges how certain their interfaces are.
 ///
 /// A class for one caller at a time: the socket and what it knows already stay together.

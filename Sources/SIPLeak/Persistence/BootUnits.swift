@@ -100,24 +100,45 @@ public struct BootUnits: Sendable, Hashable {
     let wants = folder.appending("multi-user.target.wants")
     var written: [FilePath] = []
     do {
-      try FileManager.default.createDirectory(
-        atPath: wants.string, withIntermediateDirectories: true)
+      try Self.makeFolders(to: wants)
       for (name, text) in files.sorted(by: { $0.key < $1.key }) {
         let file = folder.appending(name)
-        try Data(text.utf8).write(to: URL(filePath: file.string), options: .atomic)
+        try WholeFile.write(Data(text.utf8), to: file)
         _ = unsafe chmod(file.string, 0o644)
         written.append(file)
         let link = wants.appending(name)
         _ = unsafe unlink(link.string)
         guard unsafe symlink("../\(name)", link.string) == 0 else { throw Errno(rawValue: errno) }
       }
+      // Without it nothing would be saved, and nothing put back.
+      let state = root.appending(History.usualFolder.components)
+      try Self.makeFolders(to: state.removingLastComponent())
+      try Self.makeFolder(state, mode: 0o700)
     } catch {
       throw SIPLeakError(
         written.isEmpty ? .unchanged : .notUndone, "cannot write the units to \(folder): \(error)",
         advice: written.isEmpty
-          ? "Nothing was changed. \(SIPLeakError.needsRoot)" : "`sipleak persist --remove`")
+          ? "Nothing was changed. Is it read-only, or not yours? Run it as root."
+          : "`sipleak persist --remove`")
     }
     return written
+  }
+
+  private static func makeFolders(to path: FilePath) throws {
+    var folder = FilePath()
+    folder.root = path.root
+    for part in path.components {
+      folder.append(part)
+      try makeFolder(folder, mode: 0o755)
+    }
+  }
+
+  private static func makeFolder(_ folder: FilePath, mode: mode_t) throws {
+    guard unsafe mkdir(folder.string, mode) != 0, errno != EEXIST else { return }
+    let failure = Errno(rawValue: errno)
+    // A file system that is mounted read-only says so also of what is there.
+    guard (try? folder.stat())?.type != .directory else { return }
+    throw failure
   }
 
   /// Removes both units.

@@ -1,7 +1,6 @@
 public import Addressing
 import FoundationEssentials
 public import Firewall
-import Glibc
 public import SystemPackage
 
 /// The blocks of a moment, to be put back after a reboot with the time they have left.
@@ -89,19 +88,9 @@ public struct SavedBlocks: Sendable, Hashable, Codable {
   /// - Throws: ``SIPLeakError`` with the code `history`; the file is as it was.
   public func save(in folder: FilePath) throws(SIPLeakError) {
     let file = folder.appending(Self.fileName)
-    let fresh = folder.appending(".\(Self.fileName).\(getpid())")
     do {
-      let bytes = try JSONEncoder().encode(self)
-      let descriptor = try FileDescriptor.open(
-        fresh, .writeOnly, options: [.create, .truncate, .closeOnExec, .noFollow],
-        permissions: [.ownerReadWrite])
-      try descriptor.closeAfter {
-        _ = try descriptor.writeAll(bytes)
-        if fsync(descriptor.rawValue) != 0 { throw Errno(rawValue: errno) }
-      }
-      if unsafe rename(fresh.string, file.string) != 0 { throw Errno(rawValue: errno) }
+      try WholeFile.write(JSONEncoder().encode(self), to: file)
     } catch {
-      _ = unsafe unlink(fresh.string)
       throw SIPLeakError(
         .history, "cannot save the blocks in \(file): \(error)",
         advice: "They stand, and a reboot would lift them.")

@@ -20,6 +20,8 @@ public struct BlockLimits: Sendable, Hashable {
   /// Sources that were welcome a short while ago, so that nobody who watches is needed: never
   /// blocked unless named.
   public var welcome: Set<IPAddress>
+  /// Why it is not known who was welcome, in words; then nobody is blocked unless named.
+  public var welcomeGap: String?
   /// How often each source's blocks have run out before; each doubles the time of the next.
   public var offences: [IPAddress: Int]
 
@@ -29,13 +31,14 @@ public struct BlockLimits: Sendable, Hashable {
   /// Makes limits; none unless given.
   public init(
     perRun: Int? = nil, total: Int? = nil, grade: Grade = .latent, causes: Set<Cause>? = nil,
-    welcome: Set<IPAddress> = [], offences: [IPAddress: Int] = [:]
+    welcome: Set<IPAddress> = [], welcomeGap: String? = nil, offences: [IPAddress: Int] = [:]
   ) {
     self.perRun = perRun
     self.total = total
     self.grade = grade
     self.causes = causes
     self.welcome = welcome
+    self.welcomeGap = welcomeGap
     self.offences = offences
   }
 

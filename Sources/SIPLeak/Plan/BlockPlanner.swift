@@ -29,15 +29,21 @@ extension BlockPlan {
     keepWithinLimits(observation.sample.firewall.snapshot)
     if let stability = Stability(observation, policy: policy) { keepStable(stability) }
     widen(observation, policy)
+    if !request.shortens { keepLonger(observation.sample.firewall.snapshot) }
     let snapshot = observation.sample.firewall.snapshot
     guard !entries.isEmpty else {
-      if obstacles.isEmpty { rules = Placement(renewing: snapshot).rules }
+      if obstacles.isEmpty {
+        rules = Placement(renewing: snapshot).rules
+        obstacles += wokenObstacles(audit, observation)
+        if !obstacles.isEmpty { rules = [] }
+      }
       return
     }
     let placement = Placement(request, snapshot: snapshot, audit: audit, entries: entries)
     rules = placement.rules
     obstacles += placement.obstacles
     obstacles += families.compactMap { Self.setObstacle($0, snapshot) }
+    obstacles += wokenObstacles(audit, observation)
     guard obstacles.isEmpty else {
       entries = []
       rules = []
@@ -84,6 +90,7 @@ extension BlockPlan {
     // One address, one answer: whoever may not be blocked for one flow is not for another.
     let refused = Set(omissions.filter { !$0.isOnRequest }.map(\.address))
     entries.removeAll { refused.contains($0.address) }
+    holdBack(audit.findings, named: named)
     let blocked = Set(entries.map(\.address))
     omissions.removeAll { $0.isOnRequest && blocked.contains($0.address) }
 
@@ -94,6 +101,30 @@ extension BlockPlan {
     // The grade is for the reader; two flows of one peer make one entry.
     var seen: Set<String> = []
     entries = entries.filter { seen.insert($0.element).inserted }
+  }
+
+  /// A leak of somebody who is also only to be looked at is not blocked unnamed.
+  ///
+  /// A block cuts all of an address, and a trunk that this host registers to may have come in by
+  /// another port while a reload left the door open.
+  private mutating func holdBack(_ findings: [Finding], named: Set<IPAddress>) {
+    let unnamed = Set(entries.map(\.address)).subtracting(named)
+    var held: [IPAddress: Cause] = [:]
+    // What nobody has answered yet is no trunk that works: a late answer of the server's to the same
+    // stranger looks like that (facts C4), and a lure.
+    for finding in findings where finding.level != .leak && finding.grade != .latent {
+      guard let peer = finding.peer?.address, unnamed.contains(peer), held[peer] == nil else {
+        continue
+      }
+      held[peer] = finding.cause
+    }
+    guard !held.isEmpty else { return }
+    entries.removeAll { held[$0.address] != nil }
+    omissions.removeAll { held[$0.address] != nil }
+    omissions += held.sorted { $0.key < $1.key }.map { address, cause in
+      Omission(
+        address: address, why: "\(cause.rawValue) by another of its flows", isOnRequest: true)
+    }
   }
 
   /// The ports a peer is blocked from for one finding.
@@ -133,12 +164,33 @@ extension BlockPlan {
     entries = entries.filter { seen.insert($0.element).inserted }
   }
 
+  /// Leaves blocks that stand for longer as long as they are.
+  private mutating func keepLonger(_ snapshot: FirewallSnapshot) {
+    var standing: [String: UInt32] = [:]
+    for family in families {
+      for entry in snapshot.ownSet(family)?.entries ?? [] {
+        standing[entry.element] = entry.timeout ?? 0
+      }
+    }
+    for index in entries.indices {
+      guard entries[index].seconds > 0, let left = standing[entries[index].element] else {
+        continue
+      }
+      entries[index].seconds = left == 0 ? 0 : max(left, entries[index].seconds)
+    }
+  }
+
   /// Where somebody who is never to be blocked may be missing, only a person says who is not he.
   private mutating func keepWhileAllAreKnown(_ protected: ProtectedSet) {
     guard !entries.isEmpty else { return }
     let named = Set(request.named)
-    let objections = protected.objections(
-      areNamed: entries.allSatisfy { named.contains($0.address) })
+    let areNamed = entries.allSatisfy { named.contains($0.address) }
+    var objections = protected.objections(areNamed: areNamed)
+    if !areNamed, let gap = request.limits.welcomeGap {
+      objections.append(
+        "who was admitted or sent to within the last 24 h is not known, so nobody is blocked: "
+          + gap)
+    }
     guard !objections.isEmpty else { return }
     obstacles += objections
     entries = []
@@ -172,6 +224,22 @@ extension BlockPlan {
     }
     let fresh = Set(omissions.map(\.address))
     entries.removeAll { fresh.contains($0.address) }
+  }
+
+  /// Whom a hook that is put back would cut though the rules admit him: nobody asks for that.
+  ///
+  /// An operator whose trunk was blocked may have flushed raw to get it back; while no hook stands
+  /// the members of our sets are cut by nothing.
+  private func wokenObstacles(_ audit: Audit, _ observation: Observation) -> [String] {
+    let snapshot = observation.sample.firewall.snapshot
+    let planned = Set(entries.map(\.element))
+    let woken = Set(rules.map(\.family)).filter { !snapshot.hasOwnHook($0) }
+    let blocks = audit.blocks.filter { block in
+      block.state == .admitted && woken.contains(block.family) && !planned.contains(block.element)
+    }
+    return blocks.map { block in
+      "our rules, put back, would cut \(block.element), who may come in: " + (block.advice ?? "")
+    }
   }
 
   /// Plans a block of an address that has no finding: from every SIP port, after the same checks.

@@ -21,6 +21,11 @@ public struct BlockRequest: Sendable, Hashable {
   /// At most 2147483 (facts E8).
   public var seconds: UInt32
 
+  /// Whether a block that stands for longer is made as short as asked.
+  ///
+  /// Only who says a time means to shorten one.
+  public var shortens = true
+
   /// How much may be blocked, and whom without being named.
   public var limits: BlockLimits
   /// Which backend a block before the state rule goes into, where both hold rules.

@@ -1,6 +1,5 @@
 import Addressing
 import FoundationEssentials
-import Glibc
 import SystemPackage
 
 /// The last whole answer for each trunk's name, for when no name server answers.
@@ -38,19 +37,9 @@ struct RememberedNames: Codable, Hashable {
 
   func save(in folder: FilePath) throws(SIPLeakError) {
     let file = folder.appending(Self.fileName)
-    let fresh = folder.appending(".\(Self.fileName).\(getpid())")
     do {
-      let bytes = try JSONEncoder().encode(self)
-      let descriptor = try FileDescriptor.open(
-        fresh, .writeOnly, options: [.create, .truncate, .closeOnExec, .noFollow],
-        permissions: [.ownerReadWrite])
-      try descriptor.closeAfter {
-        _ = try descriptor.writeAll(bytes)
-        if fsync(descriptor.rawValue) != 0 { throw Errno(rawValue: errno) }
-      }
-      if unsafe rename(fresh.string, file.string) != 0 { throw Errno(rawValue: errno) }
+      try WholeFile.write(JSONEncoder().encode(self), to: file)
     } catch {
-      _ = unsafe unlink(fresh.string)
       throw SIPLeakError(
         .history, "cannot remember the trunks' addresses in \(file): \(error)",
         advice: "With the name servers down, nobody is blocked unattended.")

@@ -25,7 +25,10 @@ public enum PlanText {
     for entry in plan.entries {
       var notes = [entry.reason, entry.grade?.rawValue].compactMap { $0 }.joined(separator: ", ")
       if entry.seconds != plan.request.seconds {
-        notes += "; came back, so for \(Quantity.duration(Double(entry.seconds)))"
+        notes +=
+          entry.seconds == 0
+          ? "; stands until unblocked already"
+          : "; came back or stands, so for \(Quantity.duration(Double(entry.seconds)))"
       }
       lines.append(
         "  \(entry.prefix.description.padded(width))   \(entry.transport)/\(entry.port)  \(notes)")
@@ -81,9 +84,12 @@ public enum PlanText {
     if plan.isRenewal {
       return "No new block; the rules that ask our sets are gone and would be put back."
     }
+    if !plan.obstacles.isEmpty {
+      return isApplying ? "Nobody was blocked." : "Nobody would be blocked."
+    }
     let blocked = Set(plan.entries.map(\.address)).count
     let all = blocked + Set(plan.omissions.map(\.address)).count
-    if all == 0, plan.obstacles.isEmpty { return "Nothing to block: no leak was found." }
+    if all == 0 { return "Nothing to block: no leak was found." }
     let length =
       plan.request.seconds == 0
       ? "until unblocked"

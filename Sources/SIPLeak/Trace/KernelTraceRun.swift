@@ -1,5 +1,8 @@
 import Addressing
 import Firewall
+import Netlink
+import Synchronization
+import SystemPackage
 
 /// Lets the kernel trace a handful of a peer's packets itself: a TRACE rule in raw PREROUTING, which
 /// changes no packet's fate, and `xtables-monitor` that hears what it says.
@@ -63,6 +66,18 @@ public struct KernelTraceRun: Sendable {
         remove: TracePlan.transaction("raw", ["-D PREROUTING \(rule)"])))
   }
 
+  /// How many sockets in the namespace hear the kernel's trace.
+  private var traceListeners: Int {
+    let path = FilePath("/proc/thread-self/net/netlink")
+    let text = (try? access.namespace.readFiles([path]))?[path] ?? ""
+    return text.split(separator: "\n").count { line in
+      // sk, protocol, port, groups in hexadecimal: NETLINK_NETFILTER and NFNLGRP_NFTRACE.
+      let words = line.split(separator: " ", maxSplits: 4)
+      return words.count > 4 && words[1] == "12"
+        && (UInt32(words[3], radix: 16) ?? 0) & 1 << 8 != 0
+    }
+  }
+
   /// Traces.
   ///
   /// - Parameters:
@@ -84,7 +99,10 @@ public struct KernelTraceRun: Sendable {
     let listening = Int(seconds.rounded(.up))
     let family = transaction.family
     let tools = access.tools
+    let others = traceListeners
+    let isOver = Mutex(false)
     let monitor = Task { () -> Result<[KernelTraceEvent], FirewallError> in
+      defer { isOver.withLock { $0 = true } }
       do throws(FirewallError) {
         return .success(try await FirewallHost.kernelTrace(family, seconds: listening, tools))
       } catch {
@@ -92,7 +110,10 @@ public struct KernelTraceRun: Sendable {
       }
     }
     // It must listen before the first packet is traced; what it misses is only not shown.
-    try? await Task.sleep(for: .milliseconds(200))
+    for _ in 0..<200 {
+      if traceListeners > others || isOver.withLock({ $0 }) { break }
+      try? await Task.sleep(for: .milliseconds(50))
+    }
     do throws(FirewallError) {
       try await FirewallHost.restore(
         Array(transaction.insert.utf8), backend: .nft, family: family, testOnly: false,

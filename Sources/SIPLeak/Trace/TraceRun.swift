@@ -103,7 +103,7 @@ public struct TraceRun: Sendable {
             name: "marked", text: "\(count) rules that only count, in \(plan.tablesInWords)"))
       }
       // From here on they stand, and go whatever happens.
-      let sample = await sample(plan, seconds: remaining, stop: stop)
+      let sample = await sample(plan, seconds: remaining, stop: stop, report)
       let removed = try await removeMarkers(.run(plan))
       report(Enforcement.Step(name: "removed", text: "\(removed) rules that only counted"))
       switch sample {
@@ -165,9 +165,12 @@ public struct TraceRun: Sendable {
     case failed(FirewallError)
   }
 
-  private func sample(_ plan: TracePlan, seconds: Double, stop: TraceStop) async -> Sample {
+  private func sample(
+    _ plan: TracePlan, seconds: Double, stop: TraceStop,
+    _ report: @Sendable (Enforcement.Step) -> Void
+  ) async -> Sample {
     let clock = ContinuousClock()
-    let began = clock.now
+    var began = clock.now
     func elapsed() -> Double {
       let parts = (clock.now - began).components
       return Double(parts.seconds) + Double(parts.attoseconds) / 1e18
@@ -183,6 +186,10 @@ public struct TraceRun: Sendable {
       guard let first = try await read(), let second = try await read() else {
         return .changed(after: elapsed())
       }
+      // What comes before these two readings is seen by some markers only, and the time to count
+      // begins here.
+      began = clock.now
+      report(Enforcement.Step(name: "counting", text: "what comes from now on"))
       let pause = packets == nil ? 1.0 : 0.2
       while elapsed() < seconds, !stop.isStopped {
         let until = min(seconds, elapsed() + pause)

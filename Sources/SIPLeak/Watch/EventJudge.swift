@@ -6,7 +6,7 @@ import HostNetwork
 struct EventJudge {
   private var judge: FlowJudge
   private let routing: PeerRouting?
-  private var asked: Set<[IPAddress]> = []
+  private var asked: Set<PeerEnds> = []
   /// Peers whose routes are kept at most; a flood of them must not fill the memory.
   private static let routeLimit = 100_000
 
@@ -18,7 +18,8 @@ struct EventJudge {
   init(_ judge: FlowJudge, routing: PeerRouting?) {
     self.judge = judge
     self.routing = routing
-    asked = Set(judge.observation.network.peerRoutes.map { [$0.peer, $0.local] })
+    asked = Set(
+      judge.observation.network.peerRoutes.map { PeerEnds(peer: $0.peer, local: $0.local) })
   }
 
   /// What is to be said of a flow, or `nil` when nothing is.
@@ -29,7 +30,7 @@ struct EventJudge {
   mutating func finding(for flow: Flow) -> Finding? {
     guard let sides = judge.sides(of: flow) else { return nil }
     guard let finding = judge.finding(for: flow, sides: sides) else { return nil }
-    let ends = [sides.peer.address, sides.wire.address]
+    let ends = PeerEnds(peer: sides.peer.address, local: sides.wire.address)
     guard let routing, asked.count < Self.routeLimit, asked.insert(ends).inserted else {
       return finding
     }

@@ -180,12 +180,13 @@ final class WatchRun {
     var judge = EventJudge(reading.judge, routing: routing)
     expected = Dictionary(
       reading.expected.map { ($0.key, $0) }, uniquingKeysWith: { first, _ in first })
-    let (alive, ended) = merge.changes()
+    let (alive, succeeded, ended) = merge.changes()
     var touched = ended
     var fresh: [Finding] = []
     for event in alive {
       touched.insert(event.key)
-      let flow = reading.flow(event.key)?.updated(by: event) ?? event
+      let read = succeeded.contains(event.key) ? nil : reading.flow(event.key)
+      let flow = read?.updated(by: event) ?? event
       if flow.master != nil { expected[flow.key] = flow }
       if let finding = judge.finding(for: flow) { fresh.append(finding) }
     }

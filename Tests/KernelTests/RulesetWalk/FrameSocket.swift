@@ -1,3 +1,4 @@
+import CPrivateNamespaces
 import Glibc
 import Netlink
 import SystemPackage
@@ -21,7 +22,7 @@ final class FrameSocket: Sendable {
       address[2] = UInt8(type >> 8)
       address[3] = UInt8(type & 0xff)
       for byte in 0..<4 { address[4 + byte] = UInt8(truncatingIfNeeded: index >> (8 * byte)) }
-      var wait = timeval(tv_sec: 2, tv_usec: 0)
+      var wait = timeval(tv_sec: 60, tv_usec: 0)
       let failed = unsafe address.withUnsafeBytes { bytes -> Bool in
         guard let start = unsafe bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self)
         else { return true }
@@ -40,9 +41,17 @@ final class FrameSocket: Sendable {
 
   deinit { close(descriptor) }
 
-  func send(_ frame: [UInt8]) throws {
-    let sent = unsafe Glibc.send(descriptor, frame, frame.count, 0)
-    guard sent == frame.count else { throw Errno(rawValue: errno) }
+  /// Sends frames that arrive in their order.
+  ///
+  /// Each processor has a queue of its own for what comes out of a cable, so a thread that was moved to
+  /// another one between two frames would have the second overtake the first.
+  func send(_ frames: [[UInt8]]) throws {
+    stay_on_processor()
+    defer { leave_processor() }
+    for frame in frames {
+      let sent = unsafe Glibc.send(descriptor, frame, frame.count, 0)
+      guard sent == frame.count else { throw Errno(rawValue: errno) }
+    }
   }
 
   /// Waits until a frame has come; others than that one are passed over.

@@ -116,12 +116,12 @@ struct KernelFirewall {
     for start in stride(from: 0, to: scenario.packets.count, by: size) {
       let batch = Array(scenario.packets[start...].prefix(size))
       try HeldFlow.insert(batch.map(\.packet), in: host.namespace)
-      for (number, sent) in batch.enumerated() {
-        let identifier = UInt16(truncatingIfNeeded: start + number + 1)
-        try sender.send(TestFrame.bytes(of: sent.packet, identifier: identifier))
-      }
       let marker = TestFrame.marker(UInt64.random(in: .min ... .max))
-      try sender.send(marker)
+      try sender.send(
+        batch.enumerated().map { number, sent in
+          let identifier = UInt16(truncatingIfNeeded: start + number + 1)
+          return TestFrame.bytes(of: sent.packet, identifier: identifier)
+        } + [marker])
       try receiver.wait(for: marker)
       if isCareful { try await Task.sleep(for: .milliseconds(3)) }
       let after = try await ask(Self.reading(scenario), scenario).counters

@@ -90,11 +90,10 @@ struct Knife {
   func kill(_ words: [String], at call: Int, _ moment: Moment) async throws {
     let result = try await start(words, at: call, moment)
     #expect(result.status == 137, "\(words) at \(call) \(moment): \(result)")
-    for _ in 0..<600 {
-      if try await host.attempt(["test", "-e", "\(Self.folder)/done"]).status == 0 { return }
-      try await Task.sleep(for: .milliseconds(50))
-    }
-    Issue.record("a tool did not end")
+    #expect(
+      try await eventually(within: .seconds(600)) {
+        try await host.attempt(["test", "-e", "\(Self.folder)/done"]).status == 0
+      }, "a tool did not end")
   }
 
   private func start(

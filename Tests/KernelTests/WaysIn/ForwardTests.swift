@@ -121,7 +121,7 @@ extension Kernel {
           on: scene.lab.other, address: inner.address, behavior: behavior)
         let attacker = try scene.client(scene.lab.attacker)
         try server.send(to: attacker.local)
-        #expect(await eventually(within: .seconds(10)) { attacker.receivedCount >= 1 })
+        #expect(await eventually { attacker.receivedCount >= 1 })
         let finding = try #require(try await scene.audit().findings.first)
         let (_, outcome) = try await scene.block(BlockRequest(named: [scene.attacker]))
         #expect(outcome.verification.answer == .verified, "\(outcome.verification.lines)")
@@ -164,7 +164,7 @@ extension Kernel {
         let wire = Endpoint(scene.second, 5060)
         try await scene.expectOut(attacker, at: wire, server)
         try server.send(to: attacker.local)
-        #expect(await eventually(within: .seconds(10)) { attacker.receivedCount == 1 })
+        #expect(await eventually { attacker.receivedCount == 1 })
         var found = try await scene.audit().findings
         try #require(found.count == 1, "\(found.map(\.why))")
         #expect(found[0].cause == .hostOpened)

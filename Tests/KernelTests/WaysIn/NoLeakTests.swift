@@ -48,10 +48,10 @@ extension Kernel {
         let wire = try FrameSocket(
           interface: "eth0", type: 0, in: scene.lab.attacker.namespace)
         let toPBX: [UInt8] = [2, 0, 0, 0, 5, 2]
-        for _ in 0..<3 { try wire.send(toPBX + frame.dropFirst(6)) }
+        try wire.send(Array(repeating: toPBX + frame.dropFirst(6), count: 3))
         // The rule for ICMP stands first here, so it is the one that counts them.
         #expect(
-          try await eventually(within: .seconds(10)) {
+          try await eventually {
             let rules = try await scene.observe().sample.firewall.snapshot.rulesets
             let ours = rules.first { $0.family == scene.family && $0.backend == ground.backend }
             let first = ours?.table("filter")?.chain("INPUT")?.rules.first
@@ -97,7 +97,7 @@ extension Kernel {
           behavior: .init(
             keepaliveInterval: .milliseconds(30), keepalivePeers: [trunk.local, carrier.local]))
         #expect(
-          await eventually(within: .seconds(10)) {
+          await eventually {
             trunk.receivedCount > 1 && carrier.receivedCount > 1
           })
         // Unasked, it is a trunk we register to or a lure; the carrier is admitted by a rule.
@@ -150,7 +150,7 @@ extension Kernel {
         #expect(try await scene.audit().findings.isEmpty)
         try phone.send(to: Endpoint(scene.pbx.address, 9998))
         #expect(
-          try await eventually(within: .seconds(10)) {
+          try await eventually {
             try await scene.audit().findings.map(\.cause) == [.lapsed]
           })
         try await scene.expectIn(phone, at: scene.pbx, server)

@@ -81,7 +81,7 @@ extension Kernel {
         if isLoose {
           // Our segment has begun a flow from our side; the attacker answers it (facts A13).
           #expect(
-            try await eventually(within: .seconds(10)) {
+            try await eventually {
               try await scene.audit(Self.endpoints).findings.map(\.cause) == [.hostOpened]
             })
           #expect(await attacker.request(to: server.local, within: .seconds(10)))
@@ -101,7 +101,7 @@ extension Kernel {
         attacker.close()
         let states: Set<UInt8> = [7, 8]
         #expect(
-          try await eventually(within: .seconds(10)) {
+          try await eventually {
             try await scene.observe(Self.endpoints).sample.flows.contains {
               $0.original.source == scene.attacker && states.contains($0.tcpState ?? 0)
             }

@@ -50,6 +50,18 @@ private func block(_ begun: Double, until: Double?) -> BlockRecord {
     }
   }
 
+  @Test("While nothing can be written down, everybody the history knows counts as welcome")
+  func readOnly() throws {
+    try withFolder { folder in
+      try History.open(in: folder).record([finding(peer)], admitted: [carrier], at: 1000)
+      let later = 1000 + 10 * HistoryNotes.welcomeSeconds
+      #expect(try History.open(in: folder).notes(at: later).welcome == [])
+      let history = try #require(try History.openForReading(in: folder))
+      #expect(!history.isWritable)
+      #expect(try history.notes(at: later).welcome == [carrier])
+    }
+  }
+
   @Test("Admitted and host-opened peers are welcome; those of long ago and leaks are not")
   func welcomed() throws {
     try withFolder { folder in

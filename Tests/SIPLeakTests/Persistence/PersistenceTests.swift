@@ -50,6 +50,31 @@ private func write(_ text: String, to file: FilePath) throws {
     }
   }
 
+  @Test("A file is written whole or not at all, and never through what lies in its way")
+  func wholeFile() throws {
+    try withFolder { folder in
+      let file = folder.appending("x.json")
+      let others = folder.appending("theirs")
+      try Data("theirs".utf8).write(to: URL(filePath: others.string))
+      let passing = folder.appending(
+        ".x.json.\(ProcessInfo.processInfo.processIdentifier)")
+      try FileManager.default.createSymbolicLink(
+        atPath: passing.string, withDestinationPath: others.string)
+      try WholeFile.write(Data("ours".utf8), to: file)
+      #expect(FileManager.default.contents(atPath: file.string) == Data("ours".utf8))
+      #expect(FileManager.default.contents(atPath: others.string) == Data("theirs".utf8))
+      // What stands in the place of the file cannot be replaced: nothing is left beside it.
+      let folderInTheWay = folder.appending("y.json")
+      try FileManager.default.createDirectory(
+        atPath: folderInTheWay.string, withIntermediateDirectories: false)
+      #expect(throws: Errno.self) {
+        try WholeFile.write(Data("ours".utf8), to: folderInTheWay)
+      }
+      let names = try FileManager.default.contentsOfDirectory(atPath: folder.string)
+      #expect(Set(names) == ["x.json", "y.json", "theirs"])
+    }
+  }
+
   @Test("A list that somebody changed gives no line that is not an entry of ours")
   func hostile() throws {
     try withFolder { folder in
@@ -90,6 +115,10 @@ private func write(_ text: String, to file: FilePath) throws {
         #expect(after?.contains(" \(loader).service") == true)
       }
       #expect(sets.contains("ExecStart=/opt/sipleak persist sets\n"))
+      // Where blocks are saved is there, for root alone, or nothing would be carried over.
+      let state = root.appending("var/lib/sipleak")
+      #expect(try state.stat().permissions == .ownerReadWriteExecute)
+      #expect(throws: SIPLeakError.self) { try units.install(root: "/proc/nowhere") }
       #expect(BootUnits.remove(root: root))
       #expect(!BootUnits.remove(root: root))
       #expect(!BootUnits.areInstalled(root: root))
