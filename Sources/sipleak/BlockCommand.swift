@@ -318,22 +318,16 @@ struct BlockCommand: AsyncParsableCommand {
     _ plan: BlockPlan, _ observation: Observation, _ policy: AuditPolicy, _ access: HostAccess
   ) async throws(SIPLeakError) -> Enforcement.Outcome {
     let isText = format == .text
-    let style = Console.style
     let now = observation.sample.time
     let until = Dictionary(
       plan.entries.map { ("\($0.prefix) from \($0.transport)/\($0.port)", $0.seconds) },
       uniquingKeysWith: { first, _ in first })
+    let output = StepOutput(now: now, until: until, blocks: plan.entries.count)
+    defer { output.flush() }
     return try await Enforcement(access: access, verifyAfter: verifyAfter).apply(
       plan, before: observation, policy: policy
     ) { step in
-      guard isText else { return }
-      var text = step.text
-      if step.name == "blocked", let seconds = until[text] {
-        text +=
-          seconds == 0
-          ? " until unblocked" : " until " + Quantity.utc(now + Double(seconds), toMinute: true)
-      }
-      Console.print(StepText.line(step.name, text, style: style))
+      if isText { output.take(step) }
     }
   }
 }
