@@ -8,6 +8,10 @@ public struct FirewallSnapshot: Sendable {
   public var rulesets: [Ruleset]
   /// Every ipset, or `nil` when they could not be read: then a match on a set is unknown.
   public var sets: [AddressSet]?
+  /// Why sets can neither be read nor made here, or `nil` where they can.
+  ///
+  /// With no rule that asks a set, ``sets`` is then empty all the same: none decides anything.
+  public var setsUnavailable: String?
   /// The lists of `-m recent`, or `nil` when they were not read.
   ///
   /// They are read only when some rule asks one. A list that is not here is unknown to the walk.

@@ -16,6 +16,10 @@ struct BlockCommand: AsyncParsableCommand {
       With --sample only peers that both readings show are blocked, and nobody while the firewall \
       changed in between: use it with 60s wherever no person looks on.
 
+      Blocks are entries of an ipset, which the kernel lifts when their time is over. Without ipset, \
+      or with --plain, they are rules of their own, at most \(PlainBlock.most) sources: each run with \
+      --apply lifts those whose time is over, and moves them into the set once there is one.
+
       Nothing is written on a plan that is not true any more: where another program changes the \
       firewall meanwhile, all is read and planned again, up to five times without --sample.
 
@@ -53,6 +57,14 @@ struct BlockCommand: AsyncParsableCommand {
       "How long to wait before looking whether it worked.", valueName: "time"),
     transform: Parse.seconds)
   var verifyAfter: Double = 2
+
+  @Flag(
+    help: ArgumentHelp(
+      """
+      A rule for each source, also where ipset is there; at most \(PlainBlock.most) sources. They \
+      stay until the next run of `block --apply` after their time.
+      """))
+  var plain = false
 
   @Flag(name: .shortAndLong, help: "Print nothing when there is nothing to block.")
   var quiet = false
@@ -156,7 +168,7 @@ struct BlockCommand: AsyncParsableCommand {
       named: addresses, place: place, seconds: UInt32(seconds ?? Self.usualSeconds),
       limits: limiting.limits(
         notes, gap: state.gap(for: source.namespace), doubles: seconds == nil),
-      backend: limiting.backend, prefix6: limiting.prefix6)
+      backend: limiting.backend, prefix6: limiting.prefix6, isPlain: plain)
     request.shortens = seconds != nil
     let plan = BlockPlan(request, audit: audit, observation: observation, policy: policy)
     for problem in audit.problems {
@@ -184,6 +196,7 @@ struct BlockCommand: AsyncParsableCommand {
     var words = ["sipleak", "block"] + addresses.map(\.description)
     if place != .raw { words += ["--where", place.rawValue] }
     if let seconds { words += ["--for", "\(Int(seconds))s"] }
+    if plain { words.append("--plain") }
     if let confirmWithin { words += ["--confirm-within", Self.typed(confirmWithin)] }
     words += limiting.words
     words += state.words
@@ -260,7 +273,8 @@ struct BlockCommand: AsyncParsableCommand {
       }
     }
     await state.keepForBoot(source.namespace, isVerbose: verbose)
-    if source.namespace.name == nil { StateOptions.warnOfBoot() }
+    // A saved rule that asks no set loads without one.
+    if source.namespace.name == nil, !plan.isPlain { StateOptions.warnOfBoot() }
     switch outcome.answer {
     case .verified, .notYetSeen: return 0
     case .failed:

@@ -82,6 +82,11 @@ struct PersistCommand: AsyncParsableCommand {
 
     func run() async throws {
       try await Console.changing(isVerbose: true) {
+        let hasSets = await FirewallHost.ipsetAvailable(HostAccess().tools)
+        if !hasSets, SavedFirewalls.mentionsOfSets().isEmpty {
+          Console.note("sipleak: there is no ipset; blocks come back as plain rules")
+          return 0
+        }
         Console.holdSignals()
         try await Enforcement().makeSets()
         return 0

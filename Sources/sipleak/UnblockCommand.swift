@@ -10,7 +10,7 @@ struct UnblockCommand: AsyncParsableCommand {
     commandName: "unblock",
     abstract: "Lift blocks that sipleak made.",
     discussion: """
-      Touches nothing but entries of our own sets. --dry-run prints what it would do. A peer whose \
+      Touches nothing but entries of our own sets and our rules of single blocks. --dry-run prints what it would do. A peer whose \
       flow is still there would be in again with its next packet: that is named, and nothing is \
       lifted without --force.
 

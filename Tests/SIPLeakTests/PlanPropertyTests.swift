@@ -105,15 +105,19 @@ import Testing
     }
   }
 
-  @Test("Nobody else's fate changes, nobody admitted is blocked, twice is once, and undo restores")
-  func properties() async throws {
+  @Test(
+    "Nobody else's fate changes, nobody admitted is blocked, twice is once, and undo restores",
+    arguments: [OwnBlock.Holder.set, .rules])
+  func properties(holder: OwnBlock.Holder) async throws {
+    let isPlain = holder == .rules
     var plans = 0
     var inFilter = 0
     var walks = 0
     for seed in 0..<Self.seeds {
       // Others wait for packets, and want their turn.
       await Task.yield()
-      guard let it = try Case(seed: seed) else { continue }
+      guard var it = try Case(seed: seed) else { continue }
+      it.request.isPlain = isPlain
       let before = try it.observation(it.model, flows: it.flows)
       let plan = it.plan(before)
       guard !plan.isEmpty else { continue }
@@ -135,14 +139,22 @@ import Testing
       if plan.request.place == .raw {
         let again = Placement(
           plan.request, snapshot: after.sample.firewall.snapshot, audit: Audit(after),
-          entries: plan.entries)
+          entries: plan.entries,
+          standing: StandingRules(
+            after.sample.firewall.snapshot, at: after.sample.time, isPlain: isPlain))
         #expect(again.rules.isEmpty, "seed \(seed): \(again.rules)")
         #expect(again.obstacles == [], "seed \(seed)")
       }
-      #expect(it.plan(after, BlockRequest()).rules.isEmpty, "seed \(seed)")
+      #expect(it.plan(after, BlockRequest(isPlain: isPlain)).rules.isEmpty, "seed \(seed)")
       var twice = applied
       try twice.restoreSets(plan.setText)
       #expect(twice == applied, "seed \(seed)")
+
+      if isPlain {
+        walks += try expectMoved(it, applied, after, plan, &rules, "seed \(seed)")
+      } else {
+        #expect(after.sample.firewall.snapshot.plainRules.isEmpty, "seed \(seed)")
+      }
 
       // The undo of a failed apply, and a purge.
       var undone = applied
@@ -165,6 +177,33 @@ import Testing
     #expect(plans >= Self.seeds / 10 && inFilter > 0, "\(plans) plans, \(inFilter) in filter")
     #expect(walks > plans * 5)
     print("properties: \(Self.seeds) firewalls, \(plans) plans, \(walks) certain verdicts compared")
+  }
+
+  /// Once there are sets, what was blocked by rules moves into them, and nobody's fate changes.
+  private func expectMoved(
+    _ it: Case, _ applied: PlanModel, _ after: Observation, _ plan: BlockPlan,
+    _ rules: inout RepeatedEvaluation, _ name: String
+  ) throws -> Int {
+    let move = it.plan(after, BlockRequest())
+    #expect(
+      move.moved.map(\.element).sorted() == plan.entries.map(\.element).sorted(), "\(name)")
+    var moved = applied
+    try moved.restoreSets(move.setText)
+    for rules in move.rules { try moved.restore(rules.text, rules.backend) }
+    let now = try it.observation(moved, flows: [])
+    #expect(now.sample.firewall.snapshot.plainRules.isEmpty, "\(name)")
+    #expect(it.plan(now, BlockRequest()).isEmpty, "\(name)")
+    var then = RepeatedEvaluation(Evaluation(now.sample.firewall.snapshot))
+    // Everybody: whoever was blocked still is.
+    let count = expectSame(it, [], &rules, &then, "\(name), moved")
+    var purged = moved
+    let purge = RemovalPlan(.purge, snapshot: now.sample.firewall.snapshot)
+    for rules in purge.rules { try purged.restore(rules.text, rules.backend) }
+    dropMarks(&purged, purge.tables.map { ($0.backend, $0.name) })
+    try purged.restoreSets(purge.setText)
+    #expect(purged.essence == it.model.essence, "\(name), moved")
+    #expect(purged.members == it.model.members, "\(name), moved")
+    return count
   }
 
   /// The chain that marks a table as ours goes with the table.

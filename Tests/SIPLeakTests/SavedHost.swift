@@ -34,6 +34,8 @@ struct SavedHost {
   /// What `firewall.status` says of parts that were not saved.
   var status: String?
   var sets = ""
+  /// Whether ipset is there.
+  var hasSets = true
   var flows: [Flow] = []
   var expectations: [Conntrack.Expectation] = []
   var network = NetworkFacts(
@@ -80,6 +82,10 @@ struct SavedHost {
     var files: [String: [UInt8]] = [
       "ipv4.nft.save": Array(rules.utf8), "sets.save": Array(sets.utf8),
     ]
+    if !hasSets {
+      files["sets.save"] = nil
+      files["firewall.status"] = Array("sets not-installed ipset\n".utf8)
+    }
     if let status { files["firewall.status"] = Array(status.utf8) }
     if let native { files["nft.json"] = Array(native.utf8) }
     if let rules6 { files["ipv6.nft.save"] = Array(rules6.utf8) }

@@ -150,6 +150,8 @@ struct FirewallAssembly {
       }
     case .absent: reading.snapshot.sets = []
     case .notInstalled(let tool):
+      reading.snapshot.setsUnavailable =
+        "\(tool.isEmpty ? "ipset" : printable(tool)) is not installed"
       if isUsed {
         problem(
           "rules look addresses up in sets, and \(tool.isEmpty ? "ipset" : tool) is not installed")
@@ -157,6 +159,7 @@ struct FirewallAssembly {
         reading.snapshot.sets = []
       }
     case .failed(let why):
+      reading.snapshot.setsUnavailable = why
       if isUsed { problem(why) } else { reading.snapshot.sets = [] }
     case .notSaved:
       if isUsed {

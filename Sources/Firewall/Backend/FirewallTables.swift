@@ -12,7 +12,8 @@ extension FirewallHost {
   ///   - table: The table, as just read; nothing is done unless it is empty.
   ///   - family: IPv4 or IPv6.
   ///   - marks: Chains of the caller's that mark the table as made by him; they go in any case, and
-  ///     last, so that the mark stands as long as there is something to be known by it.
+  ///     with the table where it goes, so that the mark stands as long as there is something to be
+  ///     known by it.
   ///   - context: Where the tools are run.
   /// - Returns: Whether the table is gone.
   /// - Throws: ``FirewallError`` when `nft` cannot be run.
@@ -27,6 +28,13 @@ extension FirewallHost {
       try? await restore(
         Array(text.utf8), backend: .nft, family: family, testOnly: false, waitSeconds: 0, context)
     }
+    let words = ["table", family == .ipv4 ? "ip" : "ip6", table.name]
+    if isEmpty, !marks.isEmpty,
+      let left = try? await context.run("nft", ["-j", "list"] + words), left.isSuccess,
+      NftChainNames.areAll(of: left.output, among: marks)
+    {
+      return try await context.run("nft", ["delete"] + words, purpose: .write).isSuccess
+    }
     if !marks.isEmpty {
       let lines = marks.flatMap { ["-F \($0)", "-X \($0)"] }
       let text = (["*\(table.name)"] + lines + ["COMMIT"]).map { $0 + "\n" }.joined()
@@ -34,12 +42,30 @@ extension FirewallHost {
         Array(text.utf8), backend: .nft, family: family, testOnly: false, waitSeconds: 0, context)
     }
     guard isEmpty else { return false }
-    let words = ["table", family == .ipv4 ? "ip" : "ip6", table.name]
     let left = try await context.run("nft", ["list"] + words)
     let text = String(decoding: left.output, as: UTF8.self)
     guard left.isSuccess, text.filter({ !$0.isWhitespace }) == words.joined() + "{}" else {
       return false
     }
     return try await context.run("nft", ["delete"] + words, purpose: .write).isSuccess
+  }
+}
+
+/// What a table holds, as `nft -j list table` prints it.
+private enum NftChainNames {
+  /// Whether a table holds nothing but chains of some names and their rules.
+  static func areAll(of json: [UInt8], among names: [String]) -> Bool {
+    var isOnlyThose = true
+    var reader = JSONReader(json, name: "nft -j list table", operation: "look into a table")
+    do throws(FirewallError) {
+      try reader.elements(of: "nftables") { element in
+        if element["metainfo"] != nil || element["table"] != nil { return }
+        let name = element["chain"]?["name"]?.string ?? element["rule"]?["chain"]?.string
+        if !(name.map(names.contains) ?? false) { isOnlyThose = false }
+      }
+      return isOnlyThose
+    } catch {
+      return false
+    }
   }
 }

@@ -27,7 +27,7 @@ public struct PersistingCause: Sendable, Hashable {
     lifted.sample.firewall.snapshot = observation.sample.firewall.snapshot.withoutBlocks(
       of: addresses.map(Set.init))
     let named = addresses.map(Set.init)
-    let blocked = observation.sample.firewall.snapshot.ownBlocks
+    let blocked = observation.sample.firewall.snapshot.blockedPeers
     var result: [IPAddress: PersistingCause] = [:]
     for finding in Audit(lifted, policy: policy).findings {
       guard let peer = finding.peer?.address, named?.contains(peer) ?? true,
@@ -61,14 +61,16 @@ extension FirewallSnapshot {
       }
       return kept
     }
-    return copy
+    return copy.withoutPlainRules { block in
+      addresses.map { $0.contains { block.prefix.contains($0) } } ?? true
+    }
   }
 
-  /// Everybody whom our sets name.
-  fileprivate var ownBlocks: PrefixSet {
+  /// Everybody whom our blocks name.
+  fileprivate var blockedPeers: PrefixSet {
     PrefixSet(
       AddressFamily.allCases.flatMap { family in
         (ownSet(family)?.entries ?? []).compactMap { OwnObjects.parse($0.element)?.prefix }
-      })
+      } + plainRules.map(\.block.prefix))
   }
 }

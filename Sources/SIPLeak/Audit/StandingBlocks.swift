@@ -8,19 +8,23 @@ public struct StandingBlock: Sendable, Hashable {
   public enum State: String, Sendable, Hashable, Codable {
     /// It drops what the peer sends.
     case inForce = "in-force"
-    /// The set names the peer, but no rule of ours asks the set any more: a reload took the hook.
+    /// It is still there, but no packet comes to it any more: a reload took the hook.
     case missingHook = "missing-hook"
     /// It stands against an address that the rules would admit now.
     case admitted
+    /// Its time is over and it still stands: the kernel lifts no plain rule.
+    case expired
   }
 
-  /// The peer, as the set has it.
+  /// The peer, as a set has it.
   public var element: String
   /// The family.
   public var family: AddressFamily
   /// What is to be said.
   public var state: State
-  /// Seconds until the kernel lifts it; 0 for never.
+  /// What holds it.
+  public var holder: OwnBlock.Holder
+  /// Seconds until it is over; 0 for never, `nil` when it is over.
   public var timeout: UInt32?
   /// Packets it has stopped.
   public var packets: UInt64?
@@ -34,37 +38,35 @@ extension StandingBlock {
   /// - Parameters:
   ///   - observation: What was read.
   ///   - policy: Whom the operator trusts.
-  /// - Returns: A block a set member, in the sets' order.
+  /// - Returns: The blocks, in the order of ``FirewallSnapshot/ownBlocks(at:)``.
   static func all(of observation: Observation, policy: AuditPolicy) -> [StandingBlock] {
-    let snapshot = observation.sample.firewall.snapshot
-    var result: [StandingBlock] = []
-    for family in AddressFamily.allCases {
-      guard let set = snapshot.ownSet(family), OwnObjects.owns(set), !set.entries.isEmpty else {
-        continue
+    let blocks = observation.sample.firewall.snapshot.ownBlocks(at: observation.sample.time)
+    guard !blocks.isEmpty else { return [] }
+    var blockability = Blockability(observation, policy: policy)
+    var prefixes = PrefixBlockability(observation, policy: policy)
+    let option = observation.host.option
+    return blocks.map { block in
+      var state = State.inForce
+      var advice: String?
+      if let local = observation.localAddress(block.family),
+        let why = blockability.answer(
+          for: block.prefix.address, wire: Endpoint(local, block.port), cause: .hostOpened)
+          ?? prefixes.standingObjection(to: block.prefix)
+      {
+        state = .admitted
+        advice = "\(why); sipleak unblock \(block.prefix.address)\(option)"
+      } else if block.isOver {
+        state = .expired
+        advice = "sipleak block --apply\(option) lifts it"
+      } else if !block.isHooked {
+        state = .missingHook
+        advice = "sipleak block --apply\(option) puts the hook back"
       }
-      var blockability = Blockability(observation, policy: policy)
-      var prefixes = PrefixBlockability(observation, policy: policy)
-      let isHooked = snapshot.hasOwnHook(family)
-      for entry in set.entries {
-        let block = OwnObjects.parse(entry.element)
-        var state = isHooked ? State.inForce : .missingHook
-        let option = observation.host.option
-        var advice = isHooked ? nil : "sipleak block --apply\(option) puts the hook back"
-        if let block, let local = observation.localAddress(family),
-          let why = blockability.answer(
-            for: block.address, wire: Endpoint(local, block.port), cause: .hostOpened)
-            ?? prefixes.standingObjection(to: block.prefix)
-        {
-          state = .admitted
-          advice = "\(why); sipleak unblock \(block.address)\(option)"
-        }
-        result.append(
-          StandingBlock(
-            element: entry.element, family: family, state: state, timeout: entry.timeout,
-            packets: entry.counters?.packets, advice: advice))
-      }
+      return StandingBlock(
+        element: block.element, family: block.family, state: state, holder: block.holder,
+        timeout: block.isOver ? nil : block.secondsLeft.map { UInt32(clamping: $0) } ?? 0,
+        packets: block.packets, advice: advice)
     }
-    return result
   }
 }
 

@@ -51,19 +51,27 @@ public struct Enforcement: Sendable {
     report: @Sendable (Step) -> Void
   ) async throws(SIPLeakError) -> Outcome {
     let lock = try RunLock.take()
-    guard await FirewallHost.ipsetAvailable(access.tools) else {
-      throw SIPLeakError(
-        .unchanged, "ipset is not installed, or the kernel has no sets",
-        advice: "Blocks are entries of a set: apt-get install ipset. Nothing was changed.")
-    }
+    try await checkHolder(plan)
     try await dryRun(plan, report: report)
     try await checkUnchanged(plan, since: before)
     try await writeSets(plan, before: before)
     try await writeRules(plan, before: before)
     try await checkRules(plan, before: before)
-    if plan.isRenewal { report(Step(name: "renewed", text: "the rules that ask our sets")) }
+    for block in plan.lifted {
+      report(Step(name: "lifted", text: "\(block.element): its time was over"))
+    }
+    for block in plan.moved {
+      report(Step(name: "moved", text: "\(block.element) into our set"))
+    }
+    if plan.isRenewal, plan.lifted.isEmpty, plan.moved.isEmpty {
+      let what = plan.isPlain ? "the rules of our blocks" : "the rules that ask our sets"
+      report(Step(name: "renewed", text: what))
+    }
     for entry in plan.entries {
       report(Step(name: "blocked", text: "\(entry.prefix) from \(entry.transport)/\(entry.port)"))
+    }
+    if let why = plan.plainBecause, !plan.entries.isEmpty {
+      report(Step(name: "plain", text: "\(why): \(BlockPlan.plainNote)"))
     }
     let deleted = deleteFlows(plan, before: before, report: report)
     let verification = try await Verification.run(
@@ -82,6 +90,22 @@ public struct Enforcement: Sendable {
     return Outcome(answer: verification.answer, deleted: deleted, verification: verification)
   }
 
+  /// What is to hold the blocks is looked at again: ipset may have come or gone since the plan.
+  private func checkHolder(_ plan: BlockPlan) async throws(SIPLeakError) {
+    let hasSets = await FirewallHost.ipsetAvailable(access.tools)
+    if !hasSets, !plan.isPlain {
+      throw SIPLeakError(
+        .unchanged, "ipset is not installed, or the kernel has no sets",
+        advice: "These blocks are entries of a set: apt-get install ipset, or run it again for "
+          + "plain rules. Nothing was changed.")
+    }
+    if hasSets, plan.isPlain, !plan.request.isPlain {
+      throw SIPLeakError(
+        .unchanged, "sets can be used now, and could not when the block was planned",
+        advice: "Nothing was changed. Run it again.")
+    }
+  }
+
   /// Loads our own text in an empty namespace first: `--test` alone misses much (facts E4).
   private func dryRun(
     _ plan: BlockPlan, report: @Sendable (Step) -> Void
@@ -90,8 +114,9 @@ public struct Enforcement: Sendable {
     for rules in plan.rules {
       // Our rules name the set, also where only they are renewed.
       let lines =
-        plan.families == [rules.family] ? plan.setText : plan.setText.lines(ofFamily: rules.family)
-      let sets = OwnObjects.createLine(rules.family) + "\n" + lines
+        plan.setFamilies == [rules.family]
+        ? plan.setText : plan.setText.lines(ofFamily: rules.family)
+      let sets = plan.isPlain ? "" : OwnObjects.createLine(rules.family) + "\n" + lines
       // In an empty table there is nothing to delete and only the first place to insert at.
       let text = rules.text.forEmptyTable
       switch await SetText(sets).dryRun(
@@ -260,20 +285,28 @@ public struct Enforcement: Sendable {
 extension BlockPlan {
   /// Lines for `ipset restore` that put our sets back as they were, one input a set.
   func setUndo(before: FirewallSnapshot) -> [String] {
-    families.map { family in
-      let name = OwnObjects.setName(family)
-      guard let old = before.ownSet(family) else { return "destroy \(name)\n" }
-      let members = Dictionary(
-        old.entries.map { ($0.element, $0) }, uniquingKeysWith: { first, _ in first })
-      return entries.filter { $0.address.family == family }.map { entry in
-        guard let standing = members[entry.element] else {
-          return "del -exist \(name) \(entry.element)\n"
-        }
-        let comment = standing.comment.map(OwnObjects.plain) ?? OwnObjects.comment(entry)
-        return "add -exist \(name) \(entry.element) timeout \(standing.timeout ?? 0) "
-          + "comment \"\(comment)\"\n"
-      }.joined()
+    setFamilies.map { family in
+      guard before.ownSet(family) != nil else { return "destroy \(OwnObjects.setName(family))\n" }
+      return memberUndo(family, before: before, moved: moved)
     }
+  }
+
+  /// The same for the members of one set; the set stays.
+  func memberUndo(
+    _ family: AddressFamily, before: FirewallSnapshot, moved: [OwnBlock] = []
+  ) -> String {
+    let name = OwnObjects.setName(family)
+    let old = Dictionary(
+      (before.ownSet(family)?.entries ?? []).map { ($0.element, $0) },
+      uniquingKeysWith: { first, _ in first })
+    let elements =
+      moved.filter { $0.family == family }.map(\.element)
+      + entries.filter { $0.address.family == family }.map(\.element)
+    return elements.map { element in
+      guard let standing = old[element] else { return "del -exist \(name) \(element)\n" }
+      return "add -exist \(name) \(element) timeout \(standing.timeout ?? 0) "
+        + "comment \"\(OwnObjects.plain(standing.comment ?? OwnObjects.label))\"\n"
+    }.joined()
   }
 }
 

@@ -23,6 +23,8 @@ public struct PendingBlock: Sendable, Hashable, Codable {
   var namespace: String?
   /// Input for `ipset restore` that puts our sets back, one text a set.
   var setUndo: [String]
+  /// What becomes of plain blocks; a file of an older sipleak has none.
+  var plainUndo: [PlainUndo]?
   /// Whether nothing of ours stood before: then nothing is left afterwards.
   var leavesNothing: Bool
 
@@ -44,14 +46,21 @@ public struct PendingBlock: Sendable, Hashable, Codable {
     sources = Set(plan.entries.map(\.address)).sorted().map(\.description)
     let snapshot = before.sample.firewall.snapshot
     leavesNothing = RemovalPlan(.purge, snapshot: snapshot).isEmpty
-    setUndo =
-      leavesNothing
-      ? plan.families.map { family in
-        plan.entries.filter { $0.address.family == family }.map {
-          "del -exist \(OwnObjects.setName(family)) \($0.element)\n"
-        }.joined()
-      }
-      : plan.setUndo(before: snapshot)
+    // A set that is new is emptied, not destroyed: rules ask it as long as any block stands.
+    setUndo = plan.setFamilies.map { plan.memberUndo($0, before: snapshot) }
+    let standing = Dictionary(
+      snapshot.ownBlocks(at: before.sample.time).filter { $0.holder == .rules }.map {
+        ($0.element, $0.comment)
+      }, uniquingKeysWith: { first, _ in first })
+    plainUndo =
+      plan.isPlain
+      ? plan.entries.map { PlainUndo(element: $0.element, note: standing[$0.element] ?? nil) } : []
+  }
+
+  /// A plain block, and the comment it had before, if it stood.
+  struct PlainUndo: Sendable, Hashable, Codable {
+    var element: String
+    var note: String?
   }
 
   /// Seconds since boot, suspended time included.
@@ -190,14 +199,23 @@ public struct PendingBlock: Sendable, Hashable, Codable {
 
   private func undo(_ access: HostAccess) async throws(SIPLeakError) {
     let enforcement = Enforcement(access: access)
-    let names = try await Self.ownSets(access).map(\.name)
+    let now = Date().timeIntervalSince1970
+    let snapshot = try await Self.read(access)
+    let names = AddressFamily.allCases.compactMap { family -> String? in
+      snapshot.ownSet(family).flatMap { OwnObjects.owns($0) ? $0.name : nil }
+    }
     // A set that is gone (`purge`, a reboot) has nothing to be undone in.
-    try await enforcement.restoreSets(
-      setUndo.filter { text in names.contains { text.contains(" \($0)") } })
+    let texts = setUndo + movedUndo(snapshot, at: now)
+    try await enforcement.revert(
+      sets: texts.filter { text in names.contains { text.contains(" \($0)") } },
+      plain: changes, at: now)
     // Blocks that others made meanwhile stay, and with them what holds them.
-    if leavesNothing, try await Self.ownSets(access).allSatisfy(\.entries.isEmpty) {
-      let purge = try await RemovalPlan.live(.purge, access: access)
-      if !purge.isEmpty { try await enforcement.apply(purge) { _ in } }
+    if leavesNothing {
+      let left = try await Self.read(access)
+      if left.ownBlocks(at: now).isEmpty, !RemovalPlan(.purge, snapshot: left).isEmpty {
+        let purge = try await RemovalPlan.live(.purge, access: access)
+        if !purge.isEmpty { try await enforcement.apply(purge) { _ in } }
+      }
     }
     if let state {
       // The history stops nothing, here as elsewhere.
@@ -208,14 +226,36 @@ public struct PendingBlock: Sendable, Hashable, Codable {
     forget()
   }
 
-  private static func ownSets(
+  /// What becomes of plain blocks, by element.
+  private var changes: [String: PlainBlock?] {
+    Dictionary(
+      (plainUndo ?? []).map { undo in
+        (undo.element, undo.note.flatMap { PlainBlock(element: undo.element, note: $0) })
+      }, uniquingKeysWith: { first, _ in first })
+  }
+
+  /// Input for `ipset restore` where plain blocks have moved into our sets meanwhile.
+  private func movedUndo(_ snapshot: FirewallSnapshot, at time: Double) -> [String] {
+    AddressFamily.allCases.map { family in
+      let members = Set(snapshot.ownSet(family)?.entries.map(\.element) ?? [])
+      return changes.sorted { $0.key < $1.key }.compactMap { element, former -> String? in
+        guard members.contains(element) else { return nil }
+        let name = OwnObjects.setName(family)
+        guard let former, !former.isOver(at: time) else {
+          return "del -exist \(name) \(element)\n"
+        }
+        let left = former.until.map { max(1, Double($0) - time) } ?? 0
+        return "add -exist \(name) \(element) timeout \(UInt32(clamping: Quantity.whole(left))) "
+          + "comment \"\(former.memberComment)\"\n"
+      }.joined()
+    }
+  }
+
+  private static func read(
     _ access: HostAccess
-  ) async throws(SIPLeakError) -> [AddressSet] {
+  ) async throws(SIPLeakError) -> FirewallSnapshot {
     do throws(FirewallError) {
-      let snapshot = try await FirewallHost.snapshot(access.tools).snapshot
-      return AddressFamily.allCases.compactMap { snapshot.ownSet($0) }.filter {
-        OwnObjects.owns($0)
-      }
+      return try await FirewallHost.snapshot(access.tools).snapshot
     } catch {
       throw SIPLeakError(reading: error)
     }
@@ -223,11 +263,16 @@ public struct PendingBlock: Sendable, Hashable, Codable {
 }
 
 extension Enforcement {
-  /// Puts entries of our sets back as they were.
+  /// Puts our blocks back as they were.
   ///
-  /// - Parameter texts: Inputs for `ipset restore`; one that fails does not keep the others back.
-  /// - Throws: ``SIPLeakError`` with the code `notUndone` when one failed.
-  func restoreSets(_ texts: [String]) async throws(SIPLeakError) {
+  /// - Parameters:
+  ///   - texts: Inputs for `ipset restore`; one that fails does not keep the others back.
+  ///   - changes: What becomes of plain blocks, by element.
+  ///   - time: Now, in seconds since 1970 UTC.
+  /// - Throws: ``SIPLeakError`` with the code `notUndone` when something failed.
+  func revert(
+    sets texts: [String], plain changes: [String: PlainBlock?], at time: Double
+  ) async throws(SIPLeakError) {
     let lock = try RunLock.take()
     var failure: FirewallError?
     for text in texts where !text.isEmpty {
@@ -237,10 +282,28 @@ extension Enforcement {
         failure = error
       }
     }
+    if !changes.isEmpty {
+      do throws(FirewallError) {
+        let reading = try await FirewallHost.snapshot(access.tools)
+        if let problem = reading.problems.first {
+          throw FirewallError(
+            .toolFailed, operation: "read all of the firewall", found: problem)
+        }
+        let standing = StandingRules(
+          reading.snapshot, at: time, isPlain: true, changes: changes)
+        for rules in Placement(reverting: reading.snapshot, standing: standing).rules {
+          try await FirewallHost.restore(
+            Array(rules.text.utf8), backend: rules.backend, family: rules.family,
+            testOnly: false, waitSeconds: 5, access.tools)
+        }
+      } catch {
+        failure = error
+      }
+    }
     _ = consume lock
     if let failure {
       throw SIPLeakError(
-        .notUndone, "our sets could not be put back: \(failure)",
+        .notUndone, "our blocks could not be put back as they were: \(failure)",
         advice: "`sipleak purge` removes everything of ours.", detail: failure.standardError ?? "")
     }
   }

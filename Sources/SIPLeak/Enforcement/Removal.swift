@@ -29,7 +29,6 @@ extension Enforcement {
     if !plan.setText.isEmpty {
       do throws(FirewallError) {
         try await FirewallHost.restoreSets(Array(plan.setText.utf8), access.tools)
-        for element in plan.elements { report(Step(name: "unblocked", text: element)) }
         if plan.request == .purge { report(Step(name: "removed", text: "our sets")) }
       } catch {
         // `ipset restore` is not all-or-nothing (facts E8).
@@ -43,6 +42,7 @@ extension Enforcement {
           detail: error.standardError ?? "")
       }
     }
+    for element in plan.elements { report(Step(name: "unblocked", text: element)) }
     _ = consume lock
   }
 
@@ -144,12 +144,17 @@ extension RemovalPlan {
           .toolFailed, operation: "read all of the firewall", found: problem,
           advice: "What is ours cannot be told on a partial reading; nothing was changed.")
       }
-      guard await FirewallHost.ipsetAvailable(access.tools) else {
-        throw FirewallError(
-          .toolNotFound, operation: "read the sets",
-          advice: "ipset is not installed, or the kernel has no sets: apt-get install ipset.")
+      var plan = RemovalPlan(request, snapshot: reading.snapshot)
+      if let why = reading.snapshot.setsUnavailable {
+        // No rule asks a set, or the reading had a problem: what can be removed stands in rules.
+        guard reading.snapshot.hasOwnChain else {
+          throw FirewallError(
+            .toolNotFound, operation: "read the sets", found: why,
+            advice: "ipset is not installed, or the kernel has no sets: apt-get install ipset.")
+        }
+        if request == .purge { plan.kept.append("a set of ours, if there is one: \(why)") }
       }
-      return RemovalPlan(request, snapshot: reading.snapshot)
+      return plan
     } catch {
       throw SIPLeakError(reading: error)
     }

@@ -19,6 +19,8 @@ extension Enforcement {
 
   /// Puts saved blocks back, with the time they have left, and the rules that ask our sets.
   ///
+  /// Without sets they are rules of their own, in raw.
+  ///
   /// Idempotent: a block that stands keeps its own time.
   ///
   /// - Parameters:
@@ -32,9 +34,10 @@ extension Enforcement {
     let lock = try RunLock.take()
     var hasWritten = false
     do throws(FirewallError) {
-      let before = try await FirewallHost.snapshot(access.tools).snapshot
-      let standing = Set(
-        AddressFamily.allCases.flatMap { before.ownSet($0)?.entries.map(\.element) ?? [] })
+      let reading = try await FirewallHost.snapshot(access.tools)
+      let before = reading.snapshot
+      let own = before.ownBlocks(at: time).filter { !$0.isOver }
+      let standing = Set(own.map(\.element))
       let blocks = saved.remaining(at: time).filter { !standing.contains($0.element) }
       guard !blocks.isEmpty || !standing.isEmpty else { return }
       for family in AddressFamily.allCases {
@@ -44,14 +47,24 @@ extension Enforcement {
             found: "a set named \(set.name) that sipleak did not make")
         }
       }
-      hasWritten = true
-      try await FirewallHost.restoreSets(Array(SavedBlocks.setText(blocks).utf8), access.tools)
-      for block in blocks { report(Step(name: "blocked", text: block.element)) }
-      let now = try await FirewallHost.snapshot(access.tools)
-      if let problem = now.problems.first {
-        throw FirewallError(.toolFailed, operation: "read all of the firewall", found: problem)
+      let placement: Placement
+      if before.setsUnavailable != nil {
+        try complete(reading)
+        placement = try plainPlacement(before, SavedBlocks.plain(blocks, from: time), at: time)
+        hasWritten = true
+      } else {
+        hasWritten = true
+        // Plain blocks that stand move into the set, as with the next block.
+        let moved = own.filter { $0.holder == .rules }.map(SavedBlocks.Block.init)
+        try await FirewallHost.restoreSets(
+          Array(SavedBlocks.setText(blocks + moved).utf8), access.tools)
+        let now = try await FirewallHost.snapshot(access.tools)
+        try complete(now)
+        placement = Placement(
+          renewing: now.snapshot,
+          standing: StandingRules(now.snapshot, at: time, isPlain: false))
       }
-      let placement = Placement(renewing: now.snapshot)
+      for block in blocks { report(Step(name: "blocked", text: block.element)) }
       if let obstacle = placement.obstacles.first {
         throw FirewallError(.toolFailed, operation: "put our rules back", found: obstacle)
       }
@@ -69,5 +82,23 @@ extension Enforcement {
         detail: error.standardError ?? "")
     }
     _ = consume lock
+  }
+
+  private func complete(_ reading: FirewallReading) throws(FirewallError) {
+    guard let problem = reading.problems.first else { return }
+    throw FirewallError(.toolFailed, operation: "read all of the firewall", found: problem)
+  }
+
+  /// Where blocks go as rules of their own, on a host without sets; within their limit.
+  private func plainPlacement(
+    _ snapshot: FirewallSnapshot, _ blocks: [PlainBlock], at time: Double
+  ) throws(FirewallError) -> Placement {
+    let standing = StandingRules(snapshot, at: time, isPlain: true)
+    let known = Set(standing.kept.map(\.prefix))
+    let new = Set(blocks.map(\.prefix)).subtracting(known).count
+    if let why = PlainBlock.objection(new: new, standing: known.count, isAsked: false) {
+      throw FirewallError(.toolFailed, operation: "put blocks back", found: why)
+    }
+    return Placement(renewing: snapshot, standing: standing, restored: blocks)
   }
 }

@@ -103,21 +103,19 @@ public struct Verification: Sendable {
   ) {
     let planned = Set(plan.entries.map(\.element))
     let ways = before.ways
-    for family in AddressFamily.allCases {
-      guard let local = before.localAddress(family) else { continue }
-      for member in before.sample.firewall.snapshot.ownSet(family)?.entries ?? []
-      where !planned.contains(member.element) {
-        guard let block = OwnObjects.parse(member.element) else { continue }
-        let packet = Packet(
-          transport: block.transport, source: block.address, destination: local, sourcePort: nil,
-          destinationPort: block.port, inInterface: nil,
-          connection: ConnectionFacts(state: .established, direction: .original))
-        let first = was.walk(packet, to: .input, byAnyOf: ways)
-        guard first.isCertain, first.verdict.isRefused else { continue }
-        let second = rules.walk(packet, to: .input, byAnyOf: ways)
-        if !(second.isCertain && second.verdict.isRefused) {
-          lines.append(Line(answer: .failed, text: "\(block.address) was blocked and is not now"))
-        }
+    let blocks = before.sample.firewall.snapshot.ownBlocks(at: before.sample.time)
+    for block in blocks where !planned.contains(block.element) && !block.isOver {
+      guard let local = before.localAddress(block.family) else { continue }
+      let packet = Packet(
+        transport: block.transport, source: block.prefix.address, destination: local,
+        sourcePort: nil, destinationPort: block.port, inInterface: nil,
+        connection: ConnectionFacts(state: .established, direction: .original))
+      let first = was.walk(packet, to: .input, byAnyOf: ways)
+      guard first.isCertain, first.verdict.isRefused else { continue }
+      let second = rules.walk(packet, to: .input, byAnyOf: ways)
+      if !(second.isCertain && second.verdict.isRefused) {
+        lines.append(
+          Line(answer: .failed, text: "\(block.prefix.address) was blocked and is not now"))
       }
     }
   }
@@ -223,7 +221,7 @@ public struct Verification: Sendable {
   }
 }
 
-/// What the entries of our sets have stopped: in all, and between two readings.
+/// What our blocks have stopped: in all, and between two readings.
 private struct BlockCounters {
   private let all: [String: UInt64]
   private let before: [String: UInt64]
@@ -234,13 +232,11 @@ private struct BlockCounters {
   }
 
   private static func packets(_ sample: Observation.Sample?) -> [String: UInt64] {
-    var result: [String: UInt64] = [:]
-    for family in AddressFamily.allCases {
-      for entry in sample?.firewall.snapshot.ownSet(family)?.entries ?? [] {
-        if let counters = entry.counters { result[entry.element] = counters.packets }
-      }
-    }
-    return result
+    guard let sample else { return [:] }
+    return Dictionary(
+      sample.firewall.snapshot.ownBlocks(at: sample.time).compactMap { block in
+        block.packets.map { (block.element, $0) }
+      }, uniquingKeysWith: &+)
   }
 
   func text(of entry: BlockPlan.Entry) -> String {

@@ -17,6 +17,14 @@ public struct SavedBlocks: Sendable, Hashable, Codable {
     public var timeout: UInt32
     /// The entry's comment.
     public var comment: String
+
+    /// What is saved of a block that stands.
+    init(_ block: OwnBlock) {
+      family = block.family
+      element = block.element
+      timeout = block.timeout
+      comment = block.memberComment
+    }
   }
 
   /// The shape of the file.
@@ -36,14 +44,7 @@ public struct SavedBlocks: Sendable, Hashable, Codable {
   ///   - time: Now, in seconds since 1970 UTC.
   public init(_ snapshot: FirewallSnapshot, at time: Double) {
     saved = time
-    blocks = AddressFamily.allCases.flatMap { family -> [Block] in
-      guard let set = snapshot.ownSet(family), OwnObjects.owns(set) else { return [] }
-      return set.entries.map {
-        Block(
-          family: family, element: $0.element, timeout: $0.timeout ?? 0,
-          comment: OwnObjects.plain($0.comment ?? OwnObjects.label))
-      }
-    }
+    blocks = snapshot.ownBlocks(at: time).filter { !$0.isOver }.map(Block.init)
   }
 
   /// The blocks that are not over at a time, with what they have left.
@@ -64,6 +65,21 @@ public struct SavedBlocks: Sendable, Hashable, Codable {
     }
   }
 
+  /// Blocks as plain rules hold them, from a time on; what is no block is left out.
+  static func plain(_ blocks: [Block], from time: Double) -> [PlainBlock] {
+    blocks.compactMap { block in
+      // What a set would refuse, a rule might not.
+      guard let target = OwnObjects.parse(block.element), target.address.family == block.family,
+        target.transport == .udp || target.transport == .tcp,
+        target.prefix.length >= (block.family == .ipv4 ? 8 : 32)
+      else { return nil }
+      return PlainBlock(
+        prefix: target.prefix, transport: target.transport, port: target.port,
+        seconds: min(block.timeout, UInt32(OwnObjects.longestTimeout)), from: time,
+        reason: OwnObjects.reason(block.comment))
+    }
+  }
+
   /// Input for `ipset restore` that makes our sets, and fills them with blocks.
   ///
   /// Everything in it is read back before it is printed: the file may have been changed.
@@ -76,7 +92,7 @@ public struct SavedBlocks: Sendable, Hashable, Codable {
       guard let parsed = OwnObjects.parse(block.element), parsed.address.family == block.family
       else { return nil }
       return "add -exist \(OwnObjects.setName(block.family)) \(parsed.prefix),"
-        + "\(parsed.transport):\(parsed.port) timeout \(min(block.timeout, 2_147_483)) "
+        + "\(parsed.transport):\(parsed.port) timeout \(min(block.timeout, UInt32(OwnObjects.longestTimeout))) "
         + "comment \"\(OwnObjects.plain(block.comment))\""
     }
     return (creates + adds).map { $0 + "\n" }.joined()

@@ -30,8 +30,19 @@ public enum SavedFirewalls {
   /// - Parameter root: The root of the host's files.
   /// - Returns: One mention a file.
   public static func mentions(root: FilePath = "/") -> [Mention] {
-    let words = AddressFamily.allCases.map(OwnObjects.setName) + [OwnObjects.dropChain]
-    return files.compactMap { name -> Mention? in
+    mentions(of: AddressFamily.allCases.map(OwnObjects.setName) + [OwnObjects.dropChain], root)
+  }
+
+  /// The first line of each saved firewall that names our sets: it loads only once they exist.
+  ///
+  /// - Parameter root: The root of the host's files.
+  /// - Returns: One mention a file.
+  public static func mentionsOfSets(root: FilePath = "/") -> [Mention] {
+    mentions(of: AddressFamily.allCases.map(OwnObjects.setName), root)
+  }
+
+  private static func mentions(of words: [String], _ root: FilePath) -> [Mention] {
+    files.compactMap { name -> Mention? in
       let file = root.appending(name)
       guard let status = try? file.stat(), status.size < largest,
         let bytes = FileManager.default.contents(atPath: file.string)

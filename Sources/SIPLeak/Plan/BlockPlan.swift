@@ -71,17 +71,38 @@ public struct BlockPlan: Sendable {
   public var rules: [RestoreText]
   /// Flows to delete once the rules stand.
   public var deletions: [FlowKey]
+  /// Why blocks are rules of their own and not members of a set; `nil` where they are members.
+  public var plainBecause: String?
+  /// Plain blocks that stand and move into our sets, with the time they have left.
+  public var moved: [OwnBlock]
+  /// Plain blocks that stand past their time and are lifted.
+  public var lifted: [OwnBlock]
   /// Why nothing can be done though something should be; the plan is then empty.
   public var obstacles: [String]
 
   /// Whether applying it would change nothing.
   public var isEmpty: Bool { entries.isEmpty && rules.isEmpty }
 
-  /// Whether it only renews our chains and jumps for the members our sets have.
+  /// Whether it only renews our chains and jumps, moves blocks or lifts what is over.
   public var isRenewal: Bool { entries.isEmpty && !rules.isEmpty }
+
+  /// Whether blocks are rules of their own.
+  public var isPlain: Bool { plainBecause != nil }
+
+  /// What has to be known of blocks that the kernel does not lift.
+  public static let plainNote =
+    "plain blocks stay until the next run of `sipleak block --apply` after their time"
 
   /// The families that have entries.
   public var families: [AddressFamily] {
     AddressFamily.allCases.filter { family in entries.contains { $0.address.family == family } }
+  }
+
+  /// The families whose sets are written.
+  var setFamilies: [AddressFamily] {
+    guard !isPlain else { return [] }
+    return AddressFamily.allCases.filter { family in
+      families.contains(family) || moved.contains { $0.family == family }
+    }
   }
 }

@@ -23,33 +23,51 @@ extension BlockPlan {
     rules = []
     deletions = []
     obstacles = []
+    moved = []
+    lifted = []
+    let snapshot = observation.sample.firewall.snapshot
+    let time = observation.sample.time
+    let blocks = snapshot.ownBlocks(at: time)
+    plainBecause = request.isPlain ? "--plain asks for it" : snapshot.setsUnavailable
 
     choose(audit: audit, observation: observation, policy: policy)
     keepWhileAllAreKnown(ProtectedSet(observation, policy: policy))
-    keepWithinLimits(observation.sample.firewall.snapshot)
+    keepWithinLimits(blocks)
     if let stability = Stability(observation, policy: policy) { keepStable(stability) }
     widen(observation, policy)
-    if !request.shortens { keepLonger(observation.sample.firewall.snapshot) }
-    let snapshot = observation.sample.firewall.snapshot
-    guard !entries.isEmpty else {
-      if obstacles.isEmpty {
-        rules = Placement(renewing: snapshot).rules
-        obstacles += wokenObstacles(audit, observation)
-        if !obstacles.isEmpty { rules = [] }
-      }
-      return
-    }
-    let placement = Placement(request, snapshot: snapshot, audit: audit, entries: entries)
+    if !request.shortens { keepLonger(blocks) }
+    keepPlainFew(blocks)
+    guard obstacles.isEmpty else { return }
+    let standing = StandingRules(snapshot, at: time, isPlain: isPlain)
+    let placement =
+      entries.isEmpty
+      ? Placement(renewing: snapshot, standing: standing)
+      : Placement(
+        request, snapshot: snapshot, audit: audit, entries: entries, standing: standing)
+    let plain = blocks.filter { $0.holder == .rules }
+    let planned = Set(entries.map(\.element))
+    if !isPlain { moved = plain.filter { !$0.isOver && !planned.contains($0.element) } }
+    // A renewed block of old is over no more.
+    lifted = plain.filter { $0.isOver && !planned.contains($0.element) }
     rules = placement.rules
-    obstacles += placement.obstacles
-    obstacles += families.compactMap { Self.setObstacle($0, snapshot) }
-    obstacles += wokenObstacles(audit, observation)
+    if !isEmpty {
+      obstacles += wokenObstacles(audit, blocks)
+      obstacles += placement.obstacles
+      obstacles += setFamilies.compactMap { Self.setObstacle($0, snapshot) }
+      if isPlain, snapshot.sets == nil, let plainBecause {
+        obstacles.append("rules look addresses up in sets, and \(plainBecause)")
+      }
+    }
     guard obstacles.isEmpty else {
       entries = []
+      moved = []
+      lifted = []
       rules = []
       return
     }
-    setText = Self.setText(entries, families: families)
+    guard !isEmpty else { return }
+    setText = setFamilies.isEmpty ? "" : Self.setText(entries, moved, families: setFamilies)
+    guard !entries.isEmpty else { return }
     deletions = Self.flows(of: entries, observation: observation, place: request.place)
   }
 
@@ -165,13 +183,10 @@ extension BlockPlan {
   }
 
   /// Leaves blocks that stand for longer as long as they are.
-  private mutating func keepLonger(_ snapshot: FirewallSnapshot) {
-    var standing: [String: UInt32] = [:]
-    for family in families {
-      for entry in snapshot.ownSet(family)?.entries ?? [] {
-        standing[entry.element] = entry.timeout ?? 0
-      }
-    }
+  private mutating func keepLonger(_ blocks: [OwnBlock]) {
+    let standing = Dictionary(
+      blocks.filter { !$0.isOver }.map { ($0.element, $0.timeout) },
+      uniquingKeysWith: { first, second in first == 0 || second == 0 ? 0 : max(first, second) })
     for index in entries.indices {
       guard entries[index].seconds > 0, let left = standing[entries[index].element] else {
         continue
@@ -197,15 +212,34 @@ extension BlockPlan {
   }
 
   /// More than the limits allow is none at all: something else is wrong then.
-  private mutating func keepWithinLimits(_ snapshot: FirewallSnapshot) {
-    let standing = Set(
-      AddressFamily.allCases.flatMap { family in
-        (snapshot.ownSet(family)?.entries ?? []).compactMap {
-          OwnObjects.parse($0.element)?.address
-        }
-      })
+  private mutating func keepWithinLimits(_ blocks: [OwnBlock]) {
+    let standing = Set(blocks.filter { !$0.isOver }.map(\.prefix.address))
     let new = Set(entries.map(\.address)).subtracting(standing).count
     guard let why = request.limits.objection(new: new, standing: standing.count) else { return }
+    obstacles.append(why)
+    entries = []
+  }
+
+  /// Plain rules beside a set would leave open which of them holds a block; and each of them costs
+  /// every packet a look.
+  private mutating func keepPlainFew(_ blocks: [OwnBlock]) {
+    guard isPlain, obstacles.isEmpty else { return }
+    let members = blocks.filter { $0.holder == .set }.count
+    if members > 0 {
+      obstacles.append(
+        "\(members == 1 ? "1 block stands" : "\(members) blocks stand") in our sets, and plain rules "
+          + "beside them are refused: leave out --plain, or lift them first (sipleak unblock --all)"
+      )
+      entries = []
+      return
+    }
+    guard !entries.isEmpty else { return }
+    let standing = Set(blocks.filter { $0.holder == .rules && !$0.isOver }.map(\.prefix))
+    let new = Set(entries.map(\.prefix)).subtracting(standing).count
+    guard
+      let why = PlainBlock.objection(
+        new: new, standing: standing.count, isAsked: request.isPlain)
+    else { return }
     obstacles.append(why)
     entries = []
   }
@@ -230,12 +264,15 @@ extension BlockPlan {
   ///
   /// An operator whose trunk was blocked may have flushed raw to get it back; while no hook stands
   /// the members of our sets are cut by nothing.
-  private func wokenObstacles(_ audit: Audit, _ observation: Observation) -> [String] {
-    let snapshot = observation.sample.firewall.snapshot
+  private func wokenObstacles(_ audit: Audit, _ standing: [OwnBlock]) -> [String] {
     let planned = Set(entries.map(\.element))
-    let woken = Set(rules.map(\.family)).filter { !snapshot.hasOwnHook($0) }
+    let hooked = Set(standing.filter(\.isHooked).map(\.element))
+    let over = Set(standing.filter(\.isOver).map(\.element))
+    let written = Set(rules.map(\.family))
     let blocks = audit.blocks.filter { block in
-      block.state == .admitted && woken.contains(block.family) && !planned.contains(block.element)
+      block.state == .admitted && written.contains(block.family)
+        && !planned.contains(block.element) && !hooked.contains(block.element)
+        && !over.contains(block.element)
     }
     return blocks.map { block in
       "our rules, put back, would cut \(block.element), who may come in: " + (block.advice ?? "")
@@ -289,14 +326,18 @@ extension BlockPlan {
   }
 
   private static func setText(
-    _ entries: [Entry], families: [AddressFamily]
+    _ entries: [Entry], _ moved: [OwnBlock], families: [AddressFamily]
   ) -> String {
     let creates = families.map(OwnObjects.createLine)
+    let moves = moved.map { block in
+      "add -exist \(OwnObjects.setName(block.family)) \(block.element) timeout \(block.timeout) "
+        + "comment \"\(block.memberComment)\""
+    }
     let adds = entries.map { entry in
       "add -exist \(OwnObjects.setName(entry.address.family)) \(entry.element) "
         + "timeout \(entry.seconds) "
         + "comment \"\(OwnObjects.comment(entry))\""
     }
-    return (creates + adds).map { $0 + "\n" }.joined()
+    return (creates + moves + adds).map { $0 + "\n" }.joined()
   }
 }

@@ -34,11 +34,14 @@ public struct BlockRequest: Sendable, Hashable {
   /// How many leading bits of an IPv6 peer's address are blocked, such as 64; `nil`: all of them.
   public var prefix6: Int?
 
+  /// Whether blocks are rules of their own also where there are sets.
+  public var isPlain: Bool
+
   /// Makes a request; one day ahead of connection tracking unless told otherwise.
   public init(
     named: [IPAddress] = [], place: Place = .raw, seconds: UInt32 = 86400,
     limits: BlockLimits = BlockLimits(), backend: Backend? = nil,
-    prefix6: Int? = nil
+    prefix6: Int? = nil, isPlain: Bool = false
   ) {
     self.named = named
     self.place = place
@@ -46,5 +49,6 @@ public struct BlockRequest: Sendable, Hashable {
     self.limits = limits
     self.backend = backend
     self.prefix6 = prefix6
+    self.isPlain = isPlain
   }
 }

@@ -38,27 +38,15 @@ struct Hooks {
   /// again from our side (facts C2, C3, C6). What an inner host behind a forward sends passes no
   /// OUTPUT, so it is dropped where it comes in (facts C13).
   static func raw(
-    backend: Backend, family: AddressFamily, transports: [IPProtocol], inner: [IPAddress],
-    makesTable: Bool
+    _ peers: PeerRules, backend: Backend, family: AddressFamily, makesTable: Bool
   ) -> Hooks {
     let mark = OwnObjects.versionRule(makesTable: makesTable)
-    let set = OwnObjects.setName(family)
-    let untracked = transports.map { transport in
-      "-p \(transport) -m set --match-set \(set) dst,src -m comment "
-        + "--comment \"\(OwnObjects.label) opens nothing to a blocked peer\" -j CT --notrack"
-    }
-    let fromInside = inner.flatMap { host in
-      transports.map { transport in
-        "-s \(host)/\(family.bitWidth) -p \(transport) -m set --match-set \(set) dst,src -m comment "
-          + "--comment \"\(OwnObjects.label) inner host to a blocked peer\" -j DROP"
-      }
-    }
     return Hooks(
       backend: backend, family: family, table: "raw",
       chains: [
         OwnChain(
-          name: OwnObjects.dropChain, rules: [mark] + drops(transports, set) + fromInside),
-        OwnChain(name: OwnObjects.answerChain, rules: [mark] + untracked),
+          name: OwnObjects.dropChain, rules: [mark] + peers.drops + peers.dropsFromInside),
+        OwnChain(name: OwnObjects.answerChain, rules: [mark] + peers.untracked),
       ],
       jumps: [
         Jump(
@@ -72,25 +60,17 @@ struct Hooks {
 
   /// A drop of what is on its way to an inner host, by the port it is delivered to.
   ///
-  /// A masquerade with random ports leads to the inner host by wire ports that no set names
+  /// A masquerade with random ports leads to the inner host by wire ports that nothing names
   /// (facts C13). Ahead of filter, whose rules a reload takes.
   static func forward(
-    backend: Backend, family: AddressFamily, transports: [IPProtocol], inner: [IPAddress],
-    makesTable: Bool
+    _ peers: PeerRules, backend: Backend, family: AddressFamily, makesTable: Bool
   ) -> Hooks {
-    let set = OwnObjects.setName(family)
-    let rules = inner.flatMap { host in
-      transports.map { transport in
-        "-d \(host)/\(family.bitWidth) -p \(transport) -m set --match-set \(set) src,dst -m comment "
-          + "--comment \"\(OwnObjects.label) blocked peer to an inner host\" -j DROP"
-      }
-    }
-    return Hooks(
+    Hooks(
       backend: backend, family: family, table: "mangle",
       chains: [
         OwnChain(
           name: OwnObjects.dropChain,
-          rules: [OwnObjects.versionRule(makesTable: makesTable)] + rules)
+          rules: [OwnObjects.versionRule(makesTable: makesTable)] + peers.dropsToInside)
       ],
       jumps: [
         Jump(
@@ -100,9 +80,11 @@ struct Hooks {
   }
 
   /// A drop just before the rules that let peers in; all of one table.
+  ///
+  /// Without rules the chain alone is renewed, wherever its jumps stand.
   static func beforeStateRules(
-    _ rules: [RuleReference], backend: Backend, table: String, family: AddressFamily,
-    transports: [IPProtocol]
+    _ rules: [RuleReference], _ peers: PeerRules, backend: Backend, table: String,
+    family: AddressFamily
   ) -> Hooks {
     // Several state rules of one chain need one jump, before the first of them.
     let first = Dictionary(rules.map { ($0.chain, $0.index) }, uniquingKeysWith: min)
@@ -111,8 +93,7 @@ struct Hooks {
       chains: [
         OwnChain(
           name: OwnObjects.dropChain,
-          rules: [OwnObjects.versionRule(makesTable: false)]
-            + drops(transports, OwnObjects.setName(family)))
+          rules: [OwnObjects.versionRule(makesTable: false)] + peers.drops)
       ],
       jumps: first.sorted { $0.key < $1.key }.map { chain, index in
         Jump(
@@ -121,20 +102,13 @@ struct Hooks {
       })
   }
 
-  private static func drops(_ transports: [IPProtocol], _ set: String) -> [String] {
-    transports.map { transport in
-      "-p \(transport) -m set --match-set \(set) src,dst -m comment "
-        + "--comment \"\(OwnObjects.label) blocked peer\" -j DROP"
-    }
-  }
-
   /// Whether chains and jumps stand as wanted already.
   func stand(in table: Table?) -> Bool {
     guard let table else { return false }
     return chains.allSatisfy { own in
       guard let chain = table.chain(own.name) else { return false }
-      let expected = own.rules.map { canonical("-A \(own.name) \($0)") }
-      return chain.rules.map { canonical($0.text) } == expected
+      let expected = own.rules.map { canonical($0, in: own.name) }
+      return chain.rules.map(canonical) == expected
     } && jumps.allSatisfy { covered($0, in: table) }
   }
 
@@ -153,13 +127,17 @@ struct Hooks {
   }
 
   /// A rule's text compared by meaning: read back, so that quoting and spelling do not count.
-  private func canonical(_ text: String) -> [String] {
-    let save = "*\(table)\n\(text)\nCOMMIT\n"
+  private func canonical(_ text: String, in chain: String) -> [String] {
+    let save = "*\(table)\n:\(chain) - [0:0]\n-A \(chain) \(text)\nCOMMIT\n"
     guard
       let ruleset = try? RulesetReader.read(
         Array(save.utf8), source: "own rule", backend: backend, family: family),
       let rule = ruleset.tables.first?.chains.first(where: { !$0.rules.isEmpty })?.rules.first
     else { return [text] }
+    return canonical(rule)
+  }
+
+  private func canonical(_ rule: Rule) -> [String] {
     let clauses = rule.matches.map { clause in
       "\(clause.name) " + clause.options.map { "\($0)" }.joined(separator: " ")
     }
@@ -171,8 +149,17 @@ struct Hooks {
     var lines = chains.map { ":\($0.name) - [0:0]" }
     var undo = chains.filter { table?.chain($0.name) != nil }.map { ":\($0.name) - [0:0]" }
     for own in chains {
-      lines += own.rules.map { "-A \(own.name) \($0)" }
-      undo += table?.chain(own.name)?.rules.map(\.text) ?? []
+      let standing = table?.chain(own.name)?.rules ?? []
+      let counted = counters(of: standing)
+      lines += own.rules.map { text in
+        Self.appending(
+          text, to: own.name,
+          counted.isEmpty ? nil : counted[key(canonical(text, in: own.name))])
+      }
+      undo += standing.map { rule in
+        PlainBlock.isNote(rule.comment)
+          ? Self.appending(rule.specification, to: own.name, rule.counters) : rule.text
+      }
     }
     for jump in jumps {
       if let table, covered(jump, in: table) { continue }
@@ -190,6 +177,28 @@ struct Hooks {
     return BlockPlan.RestoreText(
       backend: backend, family: family, table: self.table, text: transaction(lines),
       undo: transaction(undo), makesTable: makesTable && table == nil)
+  }
+
+  /// What the rules of plain blocks have counted, so that writing the chain again loses nothing.
+  ///
+  /// `ip6tables-nft-restore` 1.8.9 takes `-c` and forgets it: there they begin with 0 again.
+  private func counters(of rules: [Rule]) -> [[String]: RuleCounters] {
+    Dictionary(
+      rules.filter { PlainBlock.isNote($0.comment) }.compactMap { rule in
+        rule.counters.map { (key(canonical(rule)), $0) }
+      }, uniquingKeysWith: { first, _ in first })
+  }
+
+  /// A rule's meaning without its comment, in which the time of its end stands.
+  private func key(_ clauses: [String]) -> [String] {
+    clauses.filter { !$0.hasPrefix("comment ") }
+  }
+
+  private static func appending(
+    _ text: String, to chain: String, _ counters: RuleCounters?
+  ) -> String {
+    guard let counters, counters.packets > 0 else { return "-A \(chain) \(text)" }
+    return "-A \(chain) -c \(counters.packets) \(counters.bytes) \(text)"
   }
 
   private func transaction(_ lines: [String]) -> String {

@@ -30,6 +30,9 @@ public enum OwnObjects {
     family == .ipv4 ? "sipleak4" : "sipleak6"
   }
 
+  /// The most seconds a set entry can have (facts E8).
+  static let longestTimeout: Int64 = 2_147_483
+
   /// The set's type: a peer, and the port it is blocked from.
   public static let setType = "hash:net,port"
 
@@ -109,6 +112,12 @@ public enum OwnObjects {
     return IPAddress(String(comment[word.upperBound...]))
   }
 
+  /// A comment of ours without our mark.
+  static func reason(_ comment: String) -> String {
+    guard comment.hasPrefix("\(label) ") else { return comment }
+    return String(comment.dropFirst(label.count + 1))
+  }
+
   /// What may stand in a comment of a set entry or rule: printable ASCII without quotes.
   static func plain(_ text: String) -> String {
     // The same for each of ten thousand entries, and nearly always plain already.
@@ -126,7 +135,7 @@ public enum OwnObjects {
 }
 
 extension FirewallSnapshot {
-  /// The same firewall with the members of our own sets gone: what it would do without our blocks.
+  /// The same firewall with the members of our own sets and our plain rules gone: what it would do without our blocks.
   public var withoutOurBlocks: FirewallSnapshot {
     var copy = self
     let ours = AddressFamily.allCases.map(OwnObjects.setName)
@@ -136,7 +145,7 @@ extension FirewallSnapshot {
       emptied.entries = []
       return emptied
     }
-    return copy
+    return copy.withoutPlainRules { _ in true }
   }
 
   /// The same firewall at any time: sets whose entries come and go, `recent` lists and the
@@ -153,11 +162,12 @@ extension FirewallSnapshot {
     return copy
   }
 
-  /// Whether a jump of ours leads to a chain of ours that drops, in any table of a family.
+  /// Whether a jump of ours leads to a chain of ours that drops what our set names, in any table of
+  /// a family.
   func hasOwnHook(_ family: AddressFamily) -> Bool {
     rulesets.filter { $0.family == family }.flatMap(\.tables).contains { table in
       guard let chain = table.chain(OwnObjects.dropChain), OwnObjects.owns(chain),
-        chain.rules.contains(where: { $0.target?.name == "DROP" })
+        chain.rules.contains(where: { $0.target?.name == "DROP" && $0.asks("set") })
       else { return false }
       return table.chains.contains { other in
         other.rules.contains {
@@ -165,6 +175,11 @@ extension FirewallSnapshot {
         }
       }
     }
+  }
+
+  /// Whether any chain of ours exists.
+  var hasOwnChain: Bool {
+    rulesets.contains { $0.tables.contains { $0.chains.contains(where: OwnObjects.owns) } }
   }
 
   /// Whether any set of ours exists.

@@ -8,58 +8,134 @@ struct Placement {
   private let snapshot: FirewallSnapshot
   /// The backend asked for; `nil` leaves the choice to the rules.
   private let wanted: Backend?
+  private let standing: StandingRules
+  /// Tables that have their text, or need none.
+  private var done: Set<PlainRule.Place> = []
 
-  /// Places the blocks of a plan.
+  /// Places the blocks of a plan, and renews what plain rules hold beside them.
+  ///
+  /// - Parameters:
+  ///   - request: What is asked.
+  ///   - snapshot: What stands.
+  ///   - audit: The findings: a block before the state rule stands where they are let in.
+  ///   - entries: Who is blocked.
+  ///   - standing: What becomes of the plain rules that stand.
   init(
     _ request: BlockRequest, snapshot: FirewallSnapshot, audit: Audit,
-    entries: [BlockPlan.Entry]
+    entries: [BlockPlan.Entry], standing: StandingRules
   ) {
     self.snapshot = snapshot
+    self.standing = standing
     wanted = request.backend
     for family in AddressFamily.allCases {
       let ours = entries.filter { $0.address.family == family }
-      guard !ours.isEmpty else { continue }
-      let transports = transports(family, Set(ours.map(\.transport)))
-      switch request.place {
-      case .raw: placeRaw(family, transports, inner: Set(ours.compactMap(\.inner)))
-      case .beforeStateRule: placeBeforeStateRule(family, ours, transports, audit)
+      if !ours.isEmpty {
+        switch request.place {
+        case .raw: placeRaw(family, ours.map { PlainBlock($0, from: standing.time) })
+        case .beforeStateRule: placeBeforeStateRule(family, ours, audit)
+        }
       }
+      renewPlain(family)
     }
   }
 
   /// Renews hooks that are gone while our sets still hold members: after a reload of the firewall,
-  /// or where another version of sipleak made them in another shape.
-  init(renewing snapshot: FirewallSnapshot) {
+  /// or where another version of sipleak made them in another shape; and what plain rules hold.
+  ///
+  /// - Parameters:
+  ///   - snapshot: What stands.
+  ///   - standing: What becomes of the plain rules that stand.
+  ///   - restored: Plain blocks that are put back in raw.
+  init(
+    renewing snapshot: FirewallSnapshot, standing: StandingRules, restored: [PlainBlock] = []
+  ) {
     self.snapshot = snapshot
+    self.standing = standing
     wanted = nil
     for family in AddressFamily.allCases {
-      guard let set = snapshot.ownSet(family), OwnObjects.owns(set), !set.entries.isEmpty
-      else { continue }
-      let raw = snapshot.rulesets.filter { $0.family == family }.compactMap { $0.table("raw") }
-      let standing = raw.compactMap { $0.chain(OwnObjects.dropChain) }.filter(OwnObjects.owns)
-      // A block before the state rule stands where the flows were; that cannot be derived again.
-      guard !standing.isEmpty || !snapshot.hasOwnHook(family) else { continue }
-      // A transport whose last member has run out keeps its rule: no reason to write anything.
-      let kept = [IPProtocol.tcp, .udp].filter { transport in
-        standing.contains { $0.rules.contains { $0.text.contains("-p \(transport) ") } }
-      }
-      placeRaw(family, transports(family, Set(kept)), inner: [])
+      let restored = restored.filter { $0.prefix.family == family }
+      if !restored.isEmpty { placeRaw(family, restored) }
+      renewMembers(family)
+      renewPlain(family)
     }
   }
 
-  private mutating func placeRaw(
-    _ family: AddressFamily, _ transports: [IPProtocol], inner: Set<IPAddress>
-  ) {
+  /// Writes plain rules again with some of them taken away or put back as they were, and nothing else.
+  init(reverting snapshot: FirewallSnapshot, standing: StandingRules) {
+    self.snapshot = snapshot
+    self.standing = standing
+    wanted = nil
+    for family in AddressFamily.allCases { renewPlain(family) }
+  }
+
+  private mutating func renewMembers(_ family: AddressFamily) {
+    guard let set = snapshot.ownSet(family), OwnObjects.owns(set), !set.entries.isEmpty
+    else { return }
+    let raw = snapshot.rulesets.filter { $0.family == family }.compactMap { $0.table("raw") }
+    let chains = raw.compactMap { $0.chain(OwnObjects.dropChain) }.filter(OwnObjects.owns)
+    // A block before the state rule stands where the flows were; that cannot be derived again.
+    guard !chains.isEmpty || !snapshot.hasOwnHook(family) else { return }
+    placeRaw(family, [])
+  }
+
+  /// Writes again what plain rules hold in tables that have no text yet: without what is over, in
+  /// the set's shape where the blocks move into it, and complete where a crash left half of it.
+  private mutating func renewPlain(_ family: AddressFamily) {
+    for place in standing.places(family) where !done.contains(place) {
+      if Hooks.tables.contains(place.table) {
+        placeRaw(family, [], backend: place.backend)
+      } else {
+        add(
+          Hooks.beforeStateRules(
+            [], peers(family, standing.blocks(in: [place]), isRaw: false),
+            backend: place.backend, table: place.table, family: family))
+      }
+    }
+  }
+
+  /// Who is blocked by rules of a family: our set, or each of the blocks that stand there.
+  private func peers(
+    _ family: AddressFamily, _ blocks: [PlainBlock], isRaw: Bool
+  ) -> PeerRules {
+    if standing.isPlain { return .each(blocks.sorted()) }
     let members = snapshot.ownSet(family)?.entries ?? []
-    let inner = inner.union(members.compactMap { OwnObjects.inner($0.comment) }).sorted()
+    let moved = standing.kept.filter { $0.prefix.family == family }
+    let inner: Set<IPAddress> = Set(
+      (blocks + moved).compactMap(\.inner) + members.compactMap { OwnObjects.inner($0.comment) }
+    ).filter { $0.family == family }
+    // A transport whose last member has run out keeps its rule: no reason to write anything.
+    let chains = snapshot.rulesets.filter { $0.family == family }.compactMap {
+      $0.table("raw")?.chain(OwnObjects.dropChain)
+    }.filter(OwnObjects.owns)
+    let transports = [IPProtocol.udp, .tcp].filter { transport in
+      (blocks + moved).contains { $0.transport == transport }
+        || members.contains { $0.element.contains(",\(transport):") }
+        || isRaw
+          && chains.contains { chain in
+            chain.rules.contains { $0.asks("set") && $0.text.contains("-p \(transport) ") }
+          }
+    }
+    return .members(
+      of: family, transports: transports, inner: inner.sorted())
+  }
+
+  private mutating func placeRaw(
+    _ family: AddressFamily, _ new: [PlainBlock], backend given: Backend? = nil
+  ) {
     let used = snapshot.rulesets.filter { $0.family == family }
     // A drop in either backend is final; act where ours stands already, else on the one in use
     // (facts D8).
     let backend =
-      wanted ?? used.first { $0.table("raw")?.chain(OwnObjects.dropChain) != nil }?.backend
+      given ?? wanted
+      ?? used.first { $0.table("raw")?.chain(OwnObjects.dropChain) != nil }?.backend
       ?? Backend.allCases.first { backend in
         used.contains { $0.backend == backend && !$0.isWithoutRules }
       } ?? .nft
+    let places = Hooks.tables.map {
+      PlainRule.Place(backend: backend, family: family, table: $0)
+    }
+    let peers = peers(
+      family, standing.blocks(in: places, besides: new), isRaw: true)
     // A table that a listener has made for a moment is nobody's.
     let bare = snapshot.withoutProbes.rulesets.first {
       $0.backend == backend && $0.family == family
@@ -67,18 +143,20 @@ struct Placement {
     func table(_ name: String) -> Table? { bare?.table(name) }
     add(
       Hooks.raw(
-        backend: backend, family: family, transports: transports, inner: inner,
+        peers, backend: backend, family: family,
         makesTable: table("raw").map(OwnObjects.made) ?? true))
-    guard !inner.isEmpty else { return }
+    // What stood there for a block that is over goes too.
+    guard !peers.dropsToInside.isEmpty || standing.places(family).contains(places[1]) else {
+      return
+    }
     add(
       Hooks.forward(
-        backend: backend, family: family, transports: transports, inner: inner,
+        peers, backend: backend, family: family,
         makesTable: table("mangle").map(OwnObjects.made) ?? true))
   }
 
   private mutating func placeBeforeStateRule(
-    _ family: AddressFamily, _ entries: [BlockPlan.Entry], _ transports: [IPProtocol],
-    _ audit: Audit
+    _ family: AddressFamily, _ entries: [BlockPlan.Entry], _ audit: Audit
   ) {
     let filled = Set(
       snapshot.rulesets.filter { $0.family == family && !$0.isWithoutRules }.map(\.backend))
@@ -121,21 +199,27 @@ struct Placement {
       rules.formUnion(letIn)
     }
     // The audit counts positions without the markers of a trace that may stand.
-    let standing = rules.map { rule in
+    let places = rules.map { rule in
       var standing = rule
       standing.index = snapshot.standingIndex(of: rule, family: family)
       return standing
     }
-    let tables = Dictionary(grouping: standing) { "\($0.backend.rawValue) \($0.table)" }
+    let tables = Dictionary(grouping: places) { "\($0.backend.rawValue) \($0.table)" }
     for (_, group) in tables.sorted(by: { $0.key < $1.key }) {
+      let place = PlainRule.Place(
+        backend: group[0].backend, family: family, table: group[0].table)
+      let blocks = standing.blocks(
+        in: [place], besides: entries.map { PlainBlock($0, from: standing.time) })
       add(
         Hooks.beforeStateRules(
-          group, backend: group[0].backend, table: group[0].table, family: family,
-          transports: transports))
+          group, peers(family, blocks, isRaw: false), backend: place.backend,
+          table: place.table, family: family))
     }
   }
 
   private mutating func add(_ hooks: Hooks) {
+    done.insert(
+      PlainRule.Place(backend: hooks.backend, family: hooks.family, table: hooks.table))
     let table = snapshot.rulesets.first {
       $0.backend == hooks.backend && $0.family == hooks.family
     }?.table(hooks.table)
@@ -147,15 +231,6 @@ struct Placement {
     }
     if hooks.stand(in: table) { return }
     rules.append(hooks.restoreText(replacing: table))
-  }
-
-  /// The transports of a plan and those our set names already, so that a new plan keeps their rules.
-  private func transports(_ family: AddressFamily, _ planned: Set<IPProtocol>) -> [IPProtocol] {
-    let elements = snapshot.ownSet(family)?.entries.map(\.element) ?? []
-    let standing = [IPProtocol.tcp, .udp].filter { transport in
-      elements.contains { $0.contains(",\(transport):") }
-    }
-    return planned.union(standing).sorted { $0.rawValue > $1.rawValue }
   }
 }
 

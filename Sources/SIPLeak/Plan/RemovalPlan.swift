@@ -1,7 +1,7 @@
 public import Addressing
 public import Firewall
 
-/// Taking blocks back: entries of our sets, or everything that is ours.
+/// Taking blocks back: entries of our sets and plain rules, or everything that is ours.
 public struct RemovalPlan: Sendable {
   /// What to take back.
   public enum Request: Sendable, Hashable {
@@ -15,7 +15,7 @@ public struct RemovalPlan: Sendable {
 
   /// What was asked.
   public var request: Request
-  /// The set elements that go, as `SET ELEMENT`.
+  /// The blocks that go, as `SET ELEMENT`, or `CHAIN ELEMENT` for plain ones.
   public var elements: [String]
   /// Addresses that were named and are not blocked.
   public var absent: [IPAddress]
@@ -61,8 +61,10 @@ public struct RemovalPlan: Sendable {
         elements += set.entries.map { "\(set.name) \($0.element)" }
         setText += "flush \(set.name)\n"
       }
+      removePlain(snapshot) { _ in true }
     case .purge:
       removeRules(snapshot)
+      name(snapshot.plainRules.map(\.block))
       for family in AddressFamily.allCases {
         guard let set = ownSet(family, snapshot) else { continue }
         elements += set.entries.map { "\(set.name) \($0.element)" }
@@ -83,18 +85,42 @@ public struct RemovalPlan: Sendable {
   }
 
   private mutating func remove(_ addresses: [IPAddress], snapshot: FirewallSnapshot) {
+    let plain = snapshot.plainRules.map(\.block.prefix)
     var blocks: [AddressFamily: BlocksByAddress] = [:]
     for address in addresses {
       let known =
         blocks[address.family] ?? BlocksByAddress(ownSet(address.family, snapshot))
       blocks[address.family] = known
       let found = known.elements(of: address)
-      if found.isEmpty { absent.append(address) }
+      if found.isEmpty, !plain.contains(where: { $0.contains(address) }) { absent.append(address) }
       for element in found {
         elements.append("\(known.name) \(element)")
         setText += "del -exist \(known.name) \(element)\n"
       }
     }
+    removePlain(snapshot) { block in addresses.contains { block.prefix.contains($0) } }
+  }
+
+  /// Deletes rules of plain blocks one by one: what others have counted stays.
+  private mutating func removePlain(
+    _ snapshot: FirewallSnapshot, where isGone: (PlainBlock) -> Bool
+  ) {
+    let gone = snapshot.plainRules.filter { isGone($0.block) }
+    name(gone.map(\.block))
+    var seen: Set<PlainRule.Place> = []
+    for place in gone.map(\.place) where seen.insert(place).inserted {
+      let lines = gone.filter { $0.place == place }.map(\.rule.deletion)
+      rules.append(
+        BlockPlan.RestoreText(
+          backend: place.backend, family: place.family, table: place.table,
+          text: (["*\(place.table)"] + lines + ["COMMIT"]).map { $0 + "\n" }.joined(),
+          undo: "", makesTable: false))
+    }
+  }
+
+  /// Names plain blocks that go, each once.
+  private mutating func name(_ blocks: [PlainBlock]) {
+    elements += Set(blocks.map(\.element)).sorted().map { "\(OwnObjects.dropChain) \($0)" }
   }
 
   private mutating func removeRules(_ snapshot: FirewallSnapshot) {

@@ -177,13 +177,14 @@ struct BlockJSON: Encodable {
 
   init(_ block: StandingBlock) { self.block = block }
 
-  enum Key: String, CodingKey { case element, family, state, timeout, packets, advice }
+  enum Key: String, CodingKey { case element, family, state, holder, timeout, packets, advice }
 
   func encode(to encoder: any Encoder) throws {
     var object = encoder.container(keyedBy: Key.self)
     try object.encode(block.element, forKey: .element)
     try object.encode(block.family, forKey: .family)
     try object.encode(block.state, forKey: .state)
+    try object.encode(block.holder, forKey: .holder)
     try object.encode(block.timeout, forKey: .timeout)
     try object.encode(block.packets, forKey: .packets)
     try object.encode(block.advice, forKey: .advice)

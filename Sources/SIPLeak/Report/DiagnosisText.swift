@@ -245,7 +245,12 @@ public struct DiagnosisText {
           + "\(count(audit.blocks.compactMap(\.packets).reduce(0, +))) packets stopped"
       ])
     for block in audit.blocks where block.state != .inForce {
-      let state = block.state == .admitted ? "is admitted by the rules now" : "is not in force"
+      let state =
+        switch block.state {
+        case .admitted: "is admitted by the rules now"
+        case .expired: "is past its time and still stands"
+        case .missingHook, .inForce: "is not in force"
+        }
       lines += style.wrapped(
         escaped("\(block.element) \(state): \(block.advice ?? "")"), indent: 10)
     }

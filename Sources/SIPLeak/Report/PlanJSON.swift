@@ -31,7 +31,7 @@ public struct PlanJSON: Encodable, Sendable {
     case setText = "ipset_restore"
     case rules = "iptables_restore"
     case deletions = "flows_to_delete"
-    case deleted, answer, checks
+    case deleted, answer, checks, holder, moved, lifted, notes
   }
   private struct Blocked: Encodable {
     var address: String
@@ -81,6 +81,12 @@ public struct PlanJSON: Encodable, Sendable {
         Omitted(address: "\($0.address)", why: $0.why, on_request: $0.isOnRequest)
       }, forKey: .omitted)
     try object.encode(plan.obstacles, forKey: .obstacles)
+    try object.encode(plan.isPlain ? OwnBlock.Holder.rules : .set, forKey: .holder)
+    try object.encode(plan.moved.map(\.element), forKey: .moved)
+    try object.encode(plan.lifted.map(\.element), forKey: .lifted)
+    try object.encode(
+      plan.plainBecause.map { plan.entries.isEmpty ? [] : [$0, BlockPlan.plainNote] } ?? [],
+      forKey: .notes)
     try object.encode(plan.setText, forKey: .setText)
     try object.encode(
       plan.rules.map {

@@ -44,15 +44,27 @@ public enum PlanText {
     for obstacle in plan.obstacles {
       lines.append("  Cannot block: \(EscapedText.terminal(obstacle))")
     }
+    for block in plan.lifted { lines.append("  \(block.element)   lifted: its time is over") }
+    for block in plan.moved {
+      let left = block.secondsLeft.map { "\(Quantity.duration(Double($0))) left" } ?? "no end"
+      lines.append("  \(block.element)   moved from a rule of its own into our set, \(left)")
+    }
     guard !plan.isEmpty else { return joined(lines) }
     lines.append("")
+    if let why = plan.plainBecause, !plan.entries.isEmpty {
+      lines += [
+        "A rule each, as \(EscapedText.terminal(why)):", "\(BlockPlan.plainNote).", "",
+      ]
+    }
     if !plan.setText.isEmpty { lines += ["ipset restore"] + indented(plan.setText) }
     for rules in plan.rules {
       lines += ["\(tool(rules)) --noflush"] + indented(rules.text)
     }
     if plan.rules.isEmpty { lines.append("The rules stand already.") }
     let flows = plan.deletions.count
-    lines.append("Then delete \(flows) flow\(flows == 1 ? "" : "s"), and check.")
+    lines.append(
+      plan.entries.isEmpty
+        ? "Then check." : "Then delete \(flows) flow\(flows == 1 ? "" : "s"), and check.")
     if plan.request.place == .beforeStateRule {
       lines.append("Such a block keeps the flow alive and goes with the next firewall reload.")
     }
@@ -76,13 +88,18 @@ public enum PlanText {
   public static func restoreText(_ plan: BlockPlan) -> String {
     guard !plan.isEmpty else { return "" }
     var text = plan.setText.isEmpty ? "" : "# ipset restore\n" + plan.setText
+    if plan.isPlain, !plan.entries.isEmpty { text = "# \(BlockPlan.plainNote)\n" }
     for rules in plan.rules { text += "# \(tool(rules)) --noflush\n" + rules.text }
     return text
   }
 
   private static func summary(_ plan: BlockPlan, isApplying: Bool) -> String {
     if plan.isRenewal {
-      return "No new block; the rules that ask our sets are gone and would be put back."
+      if !plan.lifted.isEmpty { return "No new block; what is over would be lifted." }
+      if !plan.moved.isEmpty { return "No new block; those that stand would move into our sets." }
+      return plan.isPlain
+        ? "No new block; what is missing of our rules would be put back."
+        : "No new block; the rules that ask our sets are gone and would be put back."
     }
     if !plan.obstacles.isEmpty {
       return isApplying ? "Nobody was blocked." : "Nobody would be blocked."

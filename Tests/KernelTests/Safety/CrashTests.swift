@@ -12,6 +12,15 @@ extension Kernel {
       "--no-history",
     ]
 
+    /// What holds the blocks that are made.
+    enum Holder: CaseIterable {
+      case set, rules
+
+      var blocking: [String] { Crashes.blocking + (self == .rules ? ["--plain"] : []) }
+      /// How many calls change something: a rule file a family, and one for the sets.
+      var changes: Int { self == .set ? 3 : 2 }
+    }
+
     /// A host with somebody's rules, of both families and in our tables too.
     struct Host {
       let backend: Backend
@@ -60,7 +69,9 @@ extension Kernel {
               lines.append(String(line.split(separator: "[")[0]))
             } else {
               // The second apply finds the legacy table that the first one made.
-              lines.append(line.replacing(", table made", with: ""))
+              // A plain block says when it is over.
+              lines.append(
+                line.replacing(", table made", with: "").replacing(/until [^ ,]+,/, with: "until"))
             }
           }
         }
@@ -97,23 +108,23 @@ extension Kernel {
 
     @Test(
       "Killed at any step of an apply, it has touched nobody's rule, and the next run completes it",
-      arguments: [Backend.nft, .legacy])
-    func apply(backend: Backend) async throws {
+      arguments: [Backend.nft, .legacy], Holder.allCases)
+    func apply(backend: Backend, holder: Holder) async throws {
       try await Host.with(backend) { host in
-        let calls = try await host.knife.calls(Self.blocking)
-        #expect(calls.filter(\.isChange).count == 3, "\(calls)")
+        let calls = try await host.knife.calls(holder.blocking)
+        #expect(calls.filter(\.isChange).count == holder.changes, "\(calls)")
         let complete = try await host.saved()
         try await host.expectPurged("whole")
         for cut in calls.cuts {
           let name = "\(cut) \(calls[cut.call - 1].tool)"
-          try await host.knife.kill(Self.blocking, at: cut.call, cut.moment)
+          try await host.knife.kill(holder.blocking, at: cut.call, cut.moment)
           try await host.expectOthersUntouched(name)
           if calls[cut.call - 1].isChange {
-            let again = try await host.sipleak(Self.blocking)
+            let again = try await host.sipleak(holder.blocking)
             #expect(again.status == 0, "\(name): \(again)")
             #expect(try await host.saved() == complete, "\(name)")
             try await host.expectPurged(name)
-            try await host.knife.kill(Self.blocking, at: cut.call, cut.moment)
+            try await host.knife.kill(holder.blocking, at: cut.call, cut.moment)
           }
           try await host.expectPurged(name)
         }
@@ -122,20 +133,59 @@ extension Kernel {
 
     @Test(
       "Killed at any step of an unblock or a purge, it has touched nobody's rule, and the next ends it",
-      arguments: [Backend.nft, .legacy])
-    func undo(backend: Backend) async throws {
+      arguments: [Backend.nft, .legacy], Holder.allCases)
+    func undo(backend: Backend, holder: Holder) async throws {
       try await Host.with(backend) { host in
         for words in [["unblock", "--all", "--no-history"], ["purge", "--no-history"]] {
-          #expect(try await host.sipleak(Self.blocking).status == 0)
+          #expect(try await host.sipleak(holder.blocking).status == 0)
           let calls = try await host.knife.calls(words)
           try await host.expectPurged("whole")
           for cut in calls.cuts {
             let name = "\(words[0]) \(cut) \(calls[cut.call - 1].tool)"
-            #expect(try await host.sipleak(Self.blocking).status == 0, "\(name)")
+            #expect(try await host.sipleak(holder.blocking).status == 0, "\(name)")
             try await host.knife.kill(words, at: cut.call, cut.moment)
             try await host.expectOthersUntouched(name)
             try await host.expectPurged(name)
           }
+        }
+      }
+    }
+
+    @Test(
+      "Killed while it moves plain blocks into our sets, it has let nobody go, and the next run ends it",
+      arguments: [Backend.nft, .legacy])
+    func move(backend: Backend) async throws {
+      try await Host.with(backend) { host in
+        let moving = ["block", "--apply", "--verify-after", "0", "--no-history"]
+        func start() async throws {
+          let result = try await host.sipleak(Holder.rules.blocking)
+          #expect(result.status == 0, "\(result)")
+        }
+        try await start()
+        let calls = try await host.knife.calls(moving)
+        #expect(calls.filter(\.isChange).count == 3, "\(calls)")
+        let complete = try await host.saved()
+        #expect(!complete.contains { $0.contains("sipleak: until") })
+        try await host.expectPurged("whole")
+        for cut in calls.cuts {
+          let name = "\(cut) \(calls[cut.call - 1].tool)"
+          try await start()
+          try await host.knife.kill(moving, at: cut.call, cut.moment)
+          try await host.expectOthersUntouched(name)
+          let observation = try await Observation.live(
+            SIPLeak.SIPEndpoints(), access: HostAccess(host.pbx.namespace))
+          let blocks = observation.sample.firewall.snapshot.ownBlocks(at: observation.sample.time)
+          let held = Set(blocks.filter { $0.isHooked && !$0.isOver }.map(\.element))
+          #expect(held == ["203.0.113.66,udp:5060", "2001:db8:a::66,udp:5060"], "\(name)")
+          if calls[cut.call - 1].isChange {
+            let again = try await host.sipleak(moving)
+            #expect(again.status == 0, "\(name): \(again)")
+            #expect(try await host.saved() == complete, "\(name)")
+            try await host.expectPurged(name)
+            try await start()
+            try await host.knife.kill(moving, at: cut.call, cut.moment)
+          }
+          try await host.expectPurged(name)
         }
       }
     }

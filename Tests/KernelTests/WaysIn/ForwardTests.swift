@@ -69,8 +69,12 @@ extension Kernel {
 
     @Test(
       "A forwarded peer is blocked in either place, whatever the inner PBX keeps sending",
-      arguments: Ground.all, [BlockRequest.Place.raw, .beforeStateRule])
-    func block(ground: Ground, place: BlockRequest.Place) async throws {
+      arguments: Ground.all,
+      [false, true].flatMap { isPlain in
+        BlockRequest.Place.allCases.map { BlockRequest(place: $0, isPlain: isPlain) }
+      })
+    func block(ground: Ground, request: BlockRequest) async throws {
+      let place = request.place
       try await Scene.with(ground) { scene in
         let inner = try await load(scene)
         let before = try await scene.saved()
@@ -85,7 +89,7 @@ extension Kernel {
           try await scene.expectIn(attacker, at: scene.pbx, server, requests: 1)
         }
         try await scene.expectIn(attacker, at: scene.pbx, server)
-        let (plan, outcome) = try await scene.block(BlockRequest(place: place))
+        let (plan, outcome) = try await scene.block(request)
         #expect(plan.entries.map(\.port) == [5060])
         #expect(outcome.verification.answer == .verified, "\(outcome.verification.lines)")
         try await scene.expectOut(attacker, at: scene.pbx, server)
@@ -109,8 +113,8 @@ extension Kernel {
 
     @Test(
       "A lured inner PBX behind a masquerade with random ports is cut off from the peer named",
-      arguments: Ground.all)
-    func randomPorts(ground: Ground) async throws {
+      arguments: Ground.all, [false, true])
+    func randomPorts(ground: Ground, isPlain: Bool) async throws {
       try await Scene.with(ground) { scene in
         let inner = try await load(scene)
         try await scene.rule("-t nat -F PREROUTING")
@@ -123,7 +127,8 @@ extension Kernel {
         try server.send(to: attacker.local)
         #expect(await eventually { attacker.receivedCount >= 1 })
         let finding = try #require(try await scene.audit().findings.first)
-        let (_, outcome) = try await scene.block(BlockRequest(named: [scene.attacker]))
+        let (_, outcome) = try await scene.block(
+          BlockRequest(named: [scene.attacker], isPlain: isPlain))
         #expect(outcome.verification.answer == .verified, "\(outcome.verification.lines)")
         try await scene.expectOut(attacker, at: finding.wire, server)
         try? server.send(to: attacker.local)

@@ -1,0 +1,352 @@
+import Addressing
+import Conntrack
+import Firewall
+import FoundationEssentials
+import Lab
+import SIPLeak
+import SystemPackage
+import Testing
+
+/// Hides ipset from every program that the closure runs; these mounts are the test process's own.
+func withoutIPSet<R>(on host: LabHost, _ body: () async throws -> R) async throws -> R {
+  _ = try await host.run(["mount", "--bind", "/dev/null", "/usr/sbin/ipset"])
+  let result: R
+  do { result = try await body() } catch {
+    _ = try await host.run(["umount", "/usr/sbin/ipset"])
+    throw error
+  }
+  _ = try await host.run(["umount", "/usr/sbin/ipset"])
+  return result
+}
+
+extension Kernel {
+  /// Blocks on a host without ipset: a rule for each source.
+  @Suite struct PlainBlocks {
+    private static let hour: UInt32 = 3600
+
+    /// A leak whose server keeps sending, so that what is closed by half opens again.
+    private func leak(
+      _ ground: Ground, _ body: (Scene, SIPServer, SIPClient) async throws -> Void
+    ) async throws {
+      try await Scene.with(ground) { scene in
+        let server = try scene.serve(
+          behavior: SIPServer.Behavior(
+            answerDelay: .milliseconds(20), retransmitsAnswers: true,
+            keepaliveInterval: .milliseconds(100)))
+        let attacker = try scene.client(scene.lab.attacker)
+        try await scene.whileAllowed(scene.attackersRule) {
+          try await scene.expectIn(attacker, at: scene.pbx, server, requests: 1)
+        }
+        try await scene.expectIn(attacker, at: scene.pbx, server)
+        try await body(scene, server, attacker)
+      }
+    }
+
+    private func sipleak(_ host: LabHost, _ words: String...) async throws -> ToolOutput {
+      try await host.attempt([Commands.program] + words + ["--no-history"])
+    }
+
+    private func remove(_ request: RemovalPlan.Request, _ access: HostAccess) async throws {
+      let plan = try await RemovalPlan.live(request, access: access)
+      try await Enforcement(access: access).apply(plan) { _ in }
+    }
+
+    /// `ip6tables-nft-restore` 1.8.9 takes `-c` and forgets it.
+    private func keepsCounters(_ ground: Ground) -> Bool {
+      ground.backend == .legacy || ground.family == .ipv4
+    }
+
+    private func rules(_ scene: Scene) async throws -> [Substring] {
+      try await scene.saved().filter { $0.contains("sipleak: until ") }
+    }
+
+    /// Blocks every leak by plain rules whose time counts from some seconds ago.
+    private func block(
+      _ scene: Scene, _ request: BlockRequest = BlockRequest(isPlain: true), ago: Double = 0
+    ) async throws {
+      var before = try await scene.observe()
+      before.sample.time -= ago
+      let plan = BlockPlan(
+        request, audit: Audit(before), observation: before, policy: AuditPolicy())
+      #expect(plan.obstacles == [])
+      #expect(!plan.entries.isEmpty && plan.isPlain)
+      let outcome = try await Enforcement(access: scene.access, verifyAfter: 0).apply(
+        plan, before: before, policy: AuditPolicy()
+      ) { _ in }
+      #expect(outcome.answer == .verified, "\(outcome.verification.lines)")
+    }
+
+    @Test(
+      "Without ipset a block is rules of its own: verified, once however often, and gone to the byte",
+      arguments: Ground.all, [BlockRequest.Place.raw, .beforeStateRule])
+    func block(ground: Ground, place: BlockRequest.Place) async throws {
+      try await leak(ground) { scene, server, attacker in
+        let untouched = try await scene.saved()
+        try await withoutIPSet(on: scene.lab.pbx) {
+          let (plan, outcome) = try await scene.block(BlockRequest(place: place))
+          #expect(plan.isPlain && plan.setText.isEmpty)
+          #expect(outcome.answer == .verified, "\(outcome.verification.lines)")
+          try await scene.expectOut(attacker, at: scene.pbx, server)
+          let carrier = try scene.client(scene.lab.carrier, port: 5060)
+          try await scene.expectIn(carrier, at: scene.pbx, server)
+          // The server's keepalives have opened nothing meanwhile.
+          try await Task.sleep(for: .milliseconds(300))
+          try await scene.expectOut(attacker, at: scene.pbx, server)
+          #expect(server.sendFailures.isEmpty)
+
+          let block = try #require(try await scene.audit().blocks.first)
+          #expect(block.state == .inForce)
+          #expect(block.holder == .rules)
+          #expect(block.element == "\(scene.attacker),udp:5060")
+          #expect((block.packets ?? 0) > 0)
+          #expect((86000...86401).contains(block.timeout ?? 0))
+          let once = try await rules(scene)
+          #expect(once.count == (place == .raw ? 2 : 1), "\(once)")
+
+          // Once more: the same rules, with a new end and what they have counted.
+          let named = BlockRequest(named: [scene.attacker], place: place, seconds: 2 * Self.hour)
+          if place == .raw {
+            _ = try await scene.block(named)
+          } else {
+            // Nothing is let in before the state rule any more that it could stand before.
+            let idle = try await sipleak(scene.lab.pbx, "block", "--apply")
+            #expect(idle.status == 0, "\(idle)")
+          }
+          #expect(try await rules(scene).count == once.count)
+          let again = try #require(try await scene.audit().blocks.first)
+          let left: ClosedRange<UInt32> = place == .raw ? 7000...7201 : 86000...86401
+          #expect(left.contains(again.timeout ?? 0))
+          if keepsCounters(ground) { #expect((again.packets ?? 0) >= (block.packets ?? 0)) }
+
+          try await remove(.addresses([scene.attacker]), scene.access)
+          #expect(try await rules(scene).isEmpty)
+          #expect(try await scene.audit().blocks.isEmpty)
+          if place == .beforeStateRule {
+            try await scene.expectIn(attacker, at: scene.pbx, server)
+          }
+          try await remove(.purge, scene.access)
+          #expect(try await scene.saved() == untouched)
+        }
+        #expect(try await scene.lab.pbx.run(["ipset", "save"]).output.isEmpty)
+      }
+    }
+
+    @Test(
+      "A block past its time is told, shown by a plan, and lifted by the next apply with nothing new",
+      arguments: Ground.all)
+    func expired(ground: Ground) async throws {
+      try await leak(ground) { scene, server, attacker in
+        let pbx = scene.lab.pbx
+        try await withoutIPSet(on: pbx) {
+          try await block(scene, BlockRequest(seconds: Self.hour), ago: 7200)
+          try await scene.expectOut(attacker, at: scene.pbx, server)
+          let audit = try await scene.audit()
+          #expect(audit.blocks.map(\.state) == [.expired])
+          #expect(audit.exitStatus == 1)
+          let standing = try await scene.saved()
+          let plan = try await sipleak(pbx, "block")
+          #expect(plan.status == 0, "\(plan)")
+          #expect(plan.output.contains("lifted: its time is over"), "\(plan)")
+          #expect(try await scene.saved() == standing)
+          let apply = try await sipleak(pbx, "block", "--apply", "--verify-after", "0")
+          #expect(apply.status == 0, "\(apply)")
+          #expect(
+            apply.output.contains("\(scene.attacker),udp:5060: its time was over"), "\(apply)")
+          #expect(try await rules(scene).isEmpty)
+          #expect(try await scene.audit().blocks.isEmpty)
+          let idle = try await sipleak(pbx, "block", "--apply")
+          #expect(idle.status == 0 && !idle.output.contains("lifted"), "\(idle)")
+        }
+      }
+    }
+
+    @Test(
+      "Once ipset is there the next apply moves blocks into the set, and nobody gets in meanwhile",
+      arguments: Ground.all, [BlockRequest.Place.raw, .beforeStateRule])
+    func migration(ground: Ground, place: BlockRequest.Place) async throws {
+      try await leak(ground) { scene, server, attacker in
+        let pbx = scene.lab.pbx
+        let untouched = try await scene.saved()
+        try await block(
+          scene, BlockRequest(place: place, seconds: 2 * Self.hour, isPlain: true), ago: 3600)
+        // One that is over is not moved.
+        try await block(
+          scene,
+          BlockRequest(
+            named: [scene.lab.other.address(scene.family)], seconds: 60, isPlain: true), ago: 3600)
+        attacker.keepSending(every: .milliseconds(2), to: scene.pbx)
+        let before = server.count(from: scene.attacker)
+        let result = try await sipleak(pbx, "block", "--apply", "--verify-after", "200ms")
+        attacker.stopSending()
+        #expect(result.status == 0, "\(result)")
+        #expect(result.output.contains("moved"), "\(result)")
+        #expect(server.count(from: scene.attacker) == before)
+        try await scene.expectOut(attacker, at: scene.pbx, server)
+        #expect(try await rules(scene).isEmpty)
+        let set = try #require(
+          try await scene.observe().sample.firewall.snapshot.ownSet(scene.family))
+        #expect(set.entries.map(\.element) == ["\(scene.attacker),udp:5060"])
+        #expect((1...3600).contains(set.entries.first?.timeout ?? 0), "\(set.entries)")
+        #expect(set.entries.first?.comment == "sipleak: established-bypass")
+        #expect(try await scene.audit().blocks.map(\.state) == [.inForce])
+
+        // Plain rules beside members are refused.
+        let standing = try await scene.saved()
+        let plain = try await sipleak(pbx, "block", "192.0.2.77", "--plain", "--apply")
+        #expect(plain.status == 1, "\(plain)")
+        #expect((plain.output + plain.errors).contains("leave out --plain"), "\(plain)")
+        #expect(try await scene.saved() == standing)
+        try await remove(.purge, scene.access)
+        #expect(try await scene.saved() == untouched)
+        #expect(try await pbx.run(["ipset", "save"]).output.isEmpty)
+      }
+    }
+
+    @Test(
+      "A jump that a reload took is told and put back, with what the rules have counted",
+      arguments: Ground.all)
+    func lostHook(ground: Ground) async throws {
+      try await leak(ground) { scene, server, attacker in
+        try await block(scene)
+        try await scene.expectOut(attacker, at: scene.pbx, server)
+        let counted = try #require(try await scene.audit().blocks.first?.packets)
+        #expect(counted > 0)
+        let standing = try await rules(scene)
+        try await scene.rule("-t raw -F PREROUTING")
+        var audit = try await scene.audit()
+        #expect(audit.blocks.map(\.state) == [.missingHook])
+        let result = try await sipleak(
+          scene.lab.pbx, "block", "--plain", "--apply", "--verify-after", "0")
+        #expect(result.status == 0, "\(result)")
+        audit = try await scene.audit()
+        #expect(audit.blocks.map(\.state) == [.inForce])
+        if keepsCounters(ground) { #expect((audit.blocks.first?.packets ?? 0) >= counted) }
+        #expect(try await rules(scene) == standing)
+      }
+    }
+
+    @Test("A rule of somebody else's in our chain makes it nobody's, and nothing of it is touched")
+    func foreignRule() async throws {
+      try await leak(Ground(backend: .nft, family: .ipv4)) { scene, server, attacker in
+        let pbx = scene.lab.pbx
+        try await withoutIPSet(on: pbx) {
+          try await block(scene, BlockRequest())
+          try await scene.rule("-t raw -A SIPLEAK -s 192.0.2.200")
+          let standing = try await scene.saved()
+          let block = try await sipleak(pbx, "block", "192.0.2.77", "--apply")
+          #expect(block.status == 1, "\(block)")
+          #expect((block.output + block.errors).contains("that is not ours"), "\(block)")
+          let unblock = try await sipleak(pbx, "unblock", "203.0.113.66")
+          #expect(unblock.status == 1, "\(unblock)")
+          #expect(try await scene.saved() == standing)
+          try await scene.expectOut(attacker, at: scene.pbx, server)
+          // Our jump is ours, the chain is not.
+          let purge = try await sipleak(pbx, "purge")
+          #expect(purge.output.contains("sipleak did not make it"), "\(purge)")
+          #expect(
+            try await scene.saved()
+              == standing.filter { !$0.contains("SIPLEAK-OUT") && !$0.contains("PREROUTING") })
+        }
+      }
+    }
+
+    @Test(
+      "A plain block that nobody confirms is taken back, and a renewed one gets its old end",
+      arguments: Ground.all)
+    func unconfirmed(ground: Ground) async throws {
+      try await leak(ground) { scene, server, attacker in
+        let pbx = scene.lab.pbx
+        let untouched = try await scene.saved()
+        func pend(_ words: String...) async throws {
+          let result = try await pbx.attempt(
+            [Commands.program, "block"] + words + [
+              "--apply", "--verify-after", "0", "--confirm-within", "1s", "--no-history",
+            ])
+          #expect(result.status == 0, "\(result)")
+          for _ in 0..<600 where !PendingBlock.all().isEmpty {
+            try await Task.sleep(for: .milliseconds(100))
+          }
+          #expect(PendingBlock.all().isEmpty)
+        }
+        try await withoutIPSet(on: pbx) {
+          try await pend()
+          #expect(try await scene.saved() == untouched)
+          try await block(
+            scene, BlockRequest(named: [scene.attacker], seconds: Self.hour))
+          let standing = try await scene.saved()
+          try await pend("\(scene.attacker)", "--for", "9h")
+          #expect(try await scene.saved() == standing)
+          try await pend("\(scene.lab.other.address(scene.family))")
+          #expect(try await scene.saved() == standing)
+        }
+      }
+    }
+
+    @Test("A block of one family that nobody confirms leaves the other family's, and no error")
+    func unconfirmedFamily() async throws {
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
+        #expect(try await sipleak(pbx, "block", "--apply", "--verify-after", "0").status == 0)
+        let result = try await sipleak(
+          pbx, "block", "\(leaky.lab.other.address6)", "--apply", "--verify-after", "0",
+          "--confirm-within", "1h")
+        #expect(result.status == 0, "\(result)")
+        let pending = try #require(PendingBlock.all().first)
+        try await pending.revert(access: leaky.access)
+        #expect(PendingBlock.all().isEmpty)
+        let snapshot = try await leaky.observe().sample.firewall.snapshot
+        #expect(snapshot.ownSet(.ipv6)?.entries.isEmpty ?? true)
+        #expect(try await leaky.attacker.request(to: leaky.server.local) == .silence)
+      }
+    }
+
+    @Test(
+      "Blocks saved from a set come back as rules where ipset is missing at boot, and then go home",
+      arguments: Ground.all)
+    func boot(ground: Ground) async throws {
+      try await leak(ground) { scene, server, attacker in
+        let pbx = scene.lab.pbx
+        _ = try await scene.block(BlockRequest(seconds: 2 * Self.hour))
+        let now = try await scene.observe()
+        let saved = SavedBlocks(now.sample.firewall.snapshot, at: now.sample.time)
+        #expect(saved.blocks.count == 1)
+        let enforcement = Enforcement(access: scene.access)
+        try await remove(.purge, scene.access)
+        try await withoutIPSet(on: pbx) {
+          try await enforcement.restore(saved, at: now.sample.time + 600) { _ in }
+          try await scene.expectOut(attacker, at: scene.pbx, server)
+          let standing = try await scene.saved()
+          let again = SavedBlocks(
+            try await scene.observe().sample.firewall.snapshot, at: now.sample.time + 600)
+          #expect(again.blocks.map(\.element) == saved.blocks.map(\.element))
+          #expect(again.blocks.map(\.comment) == saved.blocks.map(\.comment))
+          #expect((6000...6600).contains(again.blocks.first?.timeout ?? 0))
+          // Once more changes nothing.
+          try await enforcement.restore(saved, at: now.sample.time + 600) { _ in }
+          #expect(try await scene.saved() == standing)
+        }
+        try await enforcement.restore(saved, at: now.sample.time + 600) { _ in }
+        #expect(try await rules(scene).isEmpty)
+        let set = try await scene.observe().sample.firewall.snapshot.ownSet(scene.family)
+        #expect(set?.entries.map(\.element) == saved.blocks.map(\.element))
+        try await scene.expectOut(attacker, at: scene.pbx, server)
+      }
+    }
+
+    @Test("Whose flow is alive behind a plain block is named before it is lifted")
+    func persisting() async throws {
+      try await leak(Ground(backend: .nft, family: .ipv4)) { scene, server, attacker in
+        let pbx = scene.lab.pbx
+        try await block(scene, BlockRequest(place: .beforeStateRule, isPlain: true))
+        var result = try await sipleak(pbx, "unblock", "203.0.113.66")
+        #expect(result.status == 1, "\(result)")
+        #expect(result.errors.contains("would be in again"), "\(result)")
+        try await scene.expectOut(attacker, at: scene.pbx, server)
+        result = try await sipleak(pbx, "unblock", "--all", "--force")
+        #expect(result.status == 0, "\(result)")
+        #expect(result.output.contains("SIPLEAK 203.0.113.66,udp:5060"), "\(result)")
+        try await scene.expectIn(attacker, at: scene.pbx, server)
+      }
+    }
+  }
+}
