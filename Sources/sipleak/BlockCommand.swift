@@ -255,8 +255,11 @@ struct BlockCommand: AsyncParsableCommand {
       if error.code != .notUndone { pending?.forget() }
       throw error
     }
-    if let confirmWithin, let pending { try rearm(pending, seconds: confirmWithin) }
-    if let confirmWithin, isText {
+    var isToBeConfirmed = false
+    if let confirmWithin, let pending {
+      isToBeConfirmed = try await rearm(pending, seconds: confirmWithin, access)
+    }
+    if let confirmWithin, isToBeConfirmed, isText {
       Console.print(
         StepText.line(
           "unconfirmed",
@@ -286,14 +289,26 @@ struct BlockCommand: AsyncParsableCommand {
   }
 
   /// The time counts from now on, when there is something to confirm.
-  private func rearm(_ pending: PendingBlock, seconds: Double) throws(SIPLeakError) {
-    var isTakenBack = false
-    do throws(SIPLeakError) { isTakenBack = try !pending.rearm(seconds: seconds) } catch {
-      // Locked: its timer has struck. Else the time it was started with holds.
-      isTakenBack = error.code == .locked
-      if !isTakenBack { Console.report(error, isVerbose: verbose) }
+  ///
+  /// - Returns: Whether it still is to be confirmed; else somebody was quicker and has.
+  private func rearm(
+    _ pending: PendingBlock, seconds: Double, _ access: HostAccess
+  ) async throws(SIPLeakError) -> Bool {
+    do throws(SIPLeakError) {
+      let isWaiting = try await PendingBlock.whenSettled { () throws(SIPLeakError) in
+        try pending.rearm(seconds: seconds)
+      }
+      if isWaiting { return true }
+    } catch {
+      // The time it was started with holds.
+      Console.report(error, isVerbose: verbose)
+      return true
     }
-    guard isTakenBack else { return }
+    // Off the list before its time: by `sipleak confirm`.
+    if PendingBlock.now < pending.deadline { return false }
+    try await PendingBlock.whenSettled { () throws(SIPLeakError) in
+      try await pending.revertLate(access: access)
+    }
     throw SIPLeakError(
       .undone, "the time was over before the block was checked: it is taken back",
       advice: "Give --confirm-within more time.")
@@ -303,22 +318,16 @@ struct BlockCommand: AsyncParsableCommand {
     _ plan: BlockPlan, _ observation: Observation, _ policy: AuditPolicy, _ access: HostAccess
   ) async throws(SIPLeakError) -> Enforcement.Outcome {
     let isText = format == .text
-    let style = Console.style
     let now = observation.sample.time
     let until = Dictionary(
       plan.entries.map { ("\($0.prefix) from \($0.transport)/\($0.port)", $0.seconds) },
       uniquingKeysWith: { first, _ in first })
+    let output = StepOutput(now: now, until: until, blocks: plan.entries.count)
+    defer { output.flush() }
     return try await Enforcement(access: access, verifyAfter: verifyAfter).apply(
       plan, before: observation, policy: policy
     ) { step in
-      guard isText else { return }
-      var text = step.text
-      if step.name == "blocked", let seconds = until[text] {
-        text +=
-          seconds == 0
-          ? " until unblocked" : " until " + Quantity.utc(now + Double(seconds), toMinute: true)
-      }
-      Console.print(StepText.line(step.name, text, style: style))
+      if isText { output.take(step) }
     }
   }
 }

@@ -33,13 +33,22 @@ struct ConfirmCommand: AsyncParsableCommand {
 
   /// Confirms a block; another that is being taken back at this moment is waited for.
   private func confirm(_ block: PendingBlock) async throws(SIPLeakError) -> Bool {
-    for _ in 0..<40 {
-      do throws(SIPLeakError) { return try block.confirm() } catch {
+    try await PendingBlock.whenSettled { () throws(SIPLeakError) in try block.confirm() }
+  }
+}
+
+extension PendingBlock {
+  /// Does something with a pending block, and waits while another is being confirmed or taken back.
+  static func whenSettled<Result>(
+    _ body: () async throws(SIPLeakError) -> Result
+  ) async throws(SIPLeakError) -> Result {
+    for _ in 0..<120 {
+      do throws(SIPLeakError) { return try await body() } catch {
         guard error.code == .locked else { throw error }
         try? await Task.sleep(for: .milliseconds(250))
       }
     }
-    return try block.confirm()
+    return try await body()
   }
 }
 

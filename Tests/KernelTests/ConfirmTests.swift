@@ -113,6 +113,22 @@ extension Kernel {
       }
     }
 
+    @Test("A block whose timer struck before it was written is taken back once it stands")
+    func struckEarly() async throws {
+      try await LeakyLab.with { leaky in
+        let rules = try await leaky.save("iptables-save")
+        let (plan, before) = try await leaky.plan()
+        let block = PendingBlock(plan, before: before, seconds: 0)
+        try block.save()
+        try await block.revert(access: leaky.access)
+        #expect(try !block.rearm(seconds: 1000))
+        _ = try await leaky.block()
+        try await block.revertLate(access: leaky.access)
+        #expect(try await leaky.save("iptables-save") == rules)
+        #expect(try await leaky.lab.pbx.run(["ipset", "save"]).output.isEmpty)
+      }
+    }
+
     @Test("A block in the table of others is kept by what is written down about it")
     func history() async throws {
       try await LeakyLab.with { leaky in

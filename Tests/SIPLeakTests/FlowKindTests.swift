@@ -229,6 +229,42 @@ import Testing
     #expect(silent > 500, "\(silent) flows nobody need hear of")
   }
 
+  @Test("A block is proved the same, rule by rule, as with every packet walked for itself")
+  func sameProof() throws {
+    var refused = 0
+    var letIn = 0
+    for seed in UInt64(0)..<40 {
+      let it = try Case(seed: seed)
+      var plan = BlockPlan(
+        BlockRequest(), audit: Audit(it.observation, policy: it.policy),
+        observation: it.observation, policy: it.policy)
+      let judge = FlowJudge(it.observation, policy: it.policy)
+      var seen: Set<String> = []
+      plan.entries = it.observation.sample.flows.compactMap { flow in
+        judge.sides(of: flow).map { sides in
+          BlockPlan.Entry(
+            address: sides.peer.address, transport: flow.original.transport,
+            port: sides.wire.port, reason: "named", grade: nil, seconds: 0)
+        }
+      }.filter { seen.insert($0.element).inserted }
+      // One that was named and has no flow.
+      plan.entries.append(
+        BlockPlan.Entry(
+          address: try #require(IPAddress(it.family == .ipv4 ? "203.0.113.254" : "2001:db8:f::fe")),
+          transport: .udp, port: 5060, reason: "named", grade: nil, seconds: 0))
+      let packets = BlockedPackets(plan, in: it.observation)
+      let rules = RepeatedEvaluation(Evaluation(it.observation.sample.firewall.snapshot))
+      var fast = RefusalWalks(packets, rules: rules)
+      var slow = RefusalWalks(packets, rules: rules, sortsSources: false)
+      for number in plan.entries.indices {
+        let answer = fast.answer(of: number)
+        #expect(answer == slow.answer(of: number), "seed \(seed): \(plan.entries[number].element)")
+        if case .letIn = answer { letIn += 1 } else { refused += 1 }
+      }
+    }
+    #expect(refused > 500 && letIn > 500, "\(refused) refused, \(letIn) let in")
+  }
+
   @Test("Most flows are not walked: a thousand of a carrier and of strangers are of a few kinds")
   func fewKinds() throws {
     var host = SavedHost()

@@ -16,28 +16,25 @@ struct BlockedPackets {
     flows = plan.flowsByEntry(in: observation)
   }
 
-  /// The packets of the peer of one entry, by its place in the plan.
-  func packets(of number: Int) -> [(Packet, PacketPath)] {
-    let observation = judge.observation
-    var result: [(Packet, PacketPath)] = []
-    for index in flows[number] ?? [] {
-      let flow = observation.sample.flows[index]
-      guard let sides = judge.sides(of: flow) else { continue }
-      result.append((judge.packet(of: flow, sides).asHeld, judge.path(to: sides)))
+  /// The flows with the peer of one entry, by its place in the plan.
+  func flows(of number: Int) -> [(Flow, FlowSides)] {
+    (flows[number] ?? []).compactMap { index in
+      let flow = judge.observation.sample.flows[index]
+      return judge.sides(of: flow).map { (flow, $0) }
     }
-    if !result.isEmpty { return result }
-    // Named without a flow: any packet to any address of ours.
+  }
+
+  /// The packets of a peer that was named without a flow: any to any address of ours.
+  func packetsWithoutFlow(of number: Int) -> [(Packet, PacketPath)] {
     let entry = plan.entries[number]
-    for local in observation.network.addresses
-    where local.address.family == entry.address.family && !local.address.isLoopback {
-      result.append(
-        (
-          Packet(
-            transport: entry.transport, source: entry.address, destination: local.address,
-            sourcePort: nil, destinationPort: entry.port, inInterface: nil,
-            connection: .new), .input
-        ))
+    return judge.observation.network.addresses.lazy.map(\.address).filter {
+      $0.family == entry.address.family && !$0.isLoopback
+    }.map { local in
+      (
+        Packet(
+          transport: entry.transport, source: entry.address, destination: local, sourcePort: nil,
+          destinationPort: entry.port, inInterface: nil, connection: .new), .input
+      )
     }
-    return result
   }
 }

@@ -119,9 +119,8 @@ public struct Enforcement: Sendable {
       let sets = plan.isPlain ? "" : OwnObjects.createLine(rules.family) + "\n" + lines
       // In an empty table there is nothing to delete and only the first place to insert at.
       let text = rules.text.forEmptyTable
-      switch await FirewallHost.dryRun(
-        rules: Array(text.utf8), sets: Array(sets.utf8), backend: rules.backend,
-        family: rules.family, access.tools)
+      switch await SetText(sets).dryRun(
+        rules: Array(text.utf8), backend: rules.backend, family: rules.family, access.tools)
       {
       case .loaded: loaded += 1
       case .failed(let words):
@@ -186,7 +185,7 @@ public struct Enforcement: Sendable {
   private func writeSets(_ plan: BlockPlan, before: Observation) async throws(SIPLeakError) {
     guard !plan.setText.isEmpty else { return }
     do throws(FirewallError) {
-      try await FirewallHost.restoreSets(Array(plan.setText.utf8), access.tools)
+      try await SetText(plan.setText).restore(access.tools)
     } catch {
       // `ipset restore` is not all-or-nothing (facts E8).
       try await takeBack(

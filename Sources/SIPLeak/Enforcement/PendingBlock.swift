@@ -97,7 +97,7 @@ public struct PendingBlock: Sendable, Hashable, Codable {
   /// Sets the time again, from now on: what an apply took is no part of it.
   ///
   /// - Parameter seconds: How long to wait for a confirmation.
-  /// - Returns: Whether it still waited; else it has been taken back meanwhile.
+  /// - Returns: Whether it still waited; else it has been confirmed or taken back meanwhile.
   /// - Throws: ``SIPLeakError`` when it cannot be written; the old time holds then.
   public func rearm(seconds: Double) throws(SIPLeakError) -> Bool {
     let lock = try Self.settling()
@@ -200,6 +200,17 @@ public struct PendingBlock: Sendable, Hashable, Codable {
   public func revert(access: HostAccess) async throws(SIPLeakError) {
     let lock = try Self.settling()
     if Self.load(token) != nil { try await undo(access) }
+    _ = consume lock
+  }
+
+  /// Takes the block back although it is no longer on the list: its timer has struck, and may have
+  /// done so before an apply that was kept waiting had written anything.
+  ///
+  /// - Parameter access: How the host is reached.
+  /// - Throws: ``SIPLeakError``.
+  public func revertLate(access: HostAccess) async throws(SIPLeakError) {
+    let lock = try Self.settling()
+    try await undo(access)
     _ = consume lock
   }
 

@@ -59,7 +59,7 @@ public struct Verification: Sendable {
     var was = RepeatedEvaluation(Evaluation(before.sample.firewall.snapshot))
     var rules = RepeatedEvaluation(Evaluation(now.sample.firewall.snapshot))
     let packets = BlockedPackets(plan, in: before)
-    checkEntries(plan, packets, now: now, rules: &rules)
+    checkEntries(plan, packets, now: now, rules: rules)
     checkAdmission(plan, now: now, policy: policy)
     checkOthers(plan, packets.judge, was: &was, rules: &rules)
     checkMembers(plan, before: before, was: &was, rules: &rules)
@@ -74,14 +74,11 @@ public struct Verification: Sendable {
   static func firstNotRefused(
     _ plan: BlockPlan, before: Observation, now: Observation
   ) -> IPAddress? {
-    var rules = RepeatedEvaluation(Evaluation(now.sample.firewall.snapshot))
-    let packets = BlockedPackets(plan, in: before)
-    let ways = before.ways
+    var walks = RefusalWalks(
+      BlockedPackets(plan, in: before),
+      rules: RepeatedEvaluation(Evaluation(now.sample.firewall.snapshot)))
     return plan.entries.indices.first { number in
-      packets.packets(of: number).contains { packet, path in
-        let walk = rules.walk(packet, to: path, byAnyOf: ways)
-        return !(walk.isCertain && walk.verdict.isRefused)
-      }
+      if case .letIn = walks.answer(of: number) { true } else { false }
     }.map { plan.entries[$0].address }
   }
 
@@ -125,26 +122,18 @@ public struct Verification: Sendable {
 
   /// The peers that are to be blocked are, and their flows are gone or still.
   private mutating func checkEntries(
-    _ plan: BlockPlan, _ packets: BlockedPackets, now: Observation,
-    rules: inout RepeatedEvaluation
+    _ plan: BlockPlan, _ packets: BlockedPackets, now: Observation, rules: RepeatedEvaluation
   ) {
-    let ways = packets.judge.ways
+    var walks = RefusalWalks(packets, rules: rules)
     let left = plan.flowsByEntry(in: now)
     let counters = BlockCounters(now)
     let earlier = FlowsByKey(left.isEmpty ? [] : now.earlier?.flows ?? [])
     for (number, entry) in plan.entries.enumerated() {
-      var decided: RuleReference?
-      var letIn: Walk?
-      for (packet, path) in packets.packets(of: number) {
-        let walk = rules.walk(packet, to: path, byAnyOf: ways)
-        guard walk.isCertain, walk.verdict.isRefused else {
-          letIn = walk
-          break
-        }
-        decided = decided ?? walk.decidingRule
-      }
-      if let letIn {
-        let by = letIn.decidingRule.map { " by \($0.place)" } ?? ""
+      let decided: RuleReference?
+      switch walks.answer(of: number) {
+      case .refused(let rule): decided = rule
+      case .letIn(let rule):
+        let by = rule.map { " by \($0.place)" } ?? ""
         lines.append(
           Line(answer: .failed, text: "\(entry.address): not certainly refused\(by)"))
         continue

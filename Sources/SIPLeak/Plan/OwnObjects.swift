@@ -120,6 +120,13 @@ public enum OwnObjects {
 
   /// What may stand in a comment of a set entry or rule: printable ASCII without quotes.
   static func plain(_ text: String) -> String {
+    // The same for each of ten thousand entries, and nearly always plain already.
+    let isPlain =
+      text.utf8.count <= 210
+      && text.utf8.allSatisfy { byte in
+        (0x20..<0x7f).contains(byte) && !"\"'\\`$".utf8.contains(byte)
+      }
+    if isPlain { return text }
     let plain = text.unicodeScalars.filter {
       $0.isASCII && $0.value >= 0x20 && $0.value != 0x7f && !"\"'\\`$".unicodeScalars.contains($0)
     }
