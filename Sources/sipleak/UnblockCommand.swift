@@ -105,7 +105,7 @@ struct RemovalOptions: ParsableArguments {
         Console.print(PlanText.text(plan, command: command + namespace.option))
         // Nothing may stand, and the next boot put it back all the same.
         if request == .purge { await nameWhatStays(isDryRun: isDryRun) }
-        return plan.absent.isEmpty ? 0 : 1
+        return plan.absent.isEmpty && plan.stillBlocked.isEmpty ? 0 : 1
       }
       Console.holdSignals()
       let style = Console.style
@@ -129,7 +129,7 @@ struct RemovalOptions: ParsableArguments {
           }
         }
       }
-      return plan.absent.isEmpty ? 0 : 1
+      return plan.absent.isEmpty && plan.stillBlocked.isEmpty ? 0 : 1
     }
   }
 

@@ -4,6 +4,7 @@ import Firewall
 import FoundationEssentials
 import Lab
 import SIPLeak
+import Synchronization
 import SystemPackage
 import Testing
 
@@ -238,6 +239,10 @@ extension Kernel {
           #expect((block.output + block.errors).contains("that is not ours"), "\(block)")
           let unblock = try await sipleak(pbx, "unblock", "203.0.113.66")
           #expect(unblock.status == 1, "\(unblock)")
+          #expect(
+            unblock.output.contains("203.0.113.66,udp:5060 is blocked in chain SIPLEAK in raw"),
+            "\(unblock)")
+          #expect(!unblock.output.contains("is not blocked"), "\(unblock)")
           #expect(try await scene.saved() == standing)
           try await scene.expectOut(attacker, at: scene.pbx, server)
           // Our jump is ours, the chain is not.
@@ -278,6 +283,116 @@ extension Kernel {
           #expect(try await scene.saved() == standing)
           try await pend("\(scene.lab.other.address(scene.family))")
           #expect(try await scene.saved() == standing)
+        }
+      }
+    }
+
+    @Test("Taking back what nobody confirmed puts no jump back that somebody has taken")
+    func unconfirmedUnhooked() async throws {
+      try await leak(Ground(backend: .nft, family: .ipv4)) { scene, server, attacker in
+        let pbx = scene.lab.pbx
+        try await withoutIPSet(on: pbx) {
+          let other = scene.lab.other.address(scene.family)
+          try await block(scene, BlockRequest(named: [other], isPlain: true))
+          let standing = try await rules(scene)
+          let result = try await sipleak(
+            pbx, "block", "--apply", "--verify-after", "0", "--confirm-within", "1h")
+          #expect(result.status == 0, "\(result)")
+          let pending = try #require(PendingBlock.all().first)
+          // An operator who lets the other in again, whatever we hold against him.
+          try await scene.rule("-t raw -F PREROUTING")
+          try await pending.revert(access: scene.access)
+          #expect(PendingBlock.all().isEmpty)
+          #expect(try await rules(scene) == standing)
+          #expect(try await scene.saved().contains { $0.contains("-A PREROUTING") } == false)
+        }
+      }
+    }
+
+    @Test("What nobody confirmed stays on the list while a foreign rule keeps it in force")
+    func unconfirmedForeign() async throws {
+      try await leak(Ground(backend: .nft, family: .ipv4)) { scene, server, attacker in
+        let pbx = scene.lab.pbx
+        try await withoutIPSet(on: pbx) {
+          let other = scene.lab.other.address(scene.family)
+          try await block(scene, BlockRequest(named: [other], isPlain: true))
+          let result = try await sipleak(
+            pbx, "block", "--apply", "--verify-after", "0", "--confirm-within", "1h")
+          #expect(result.status == 0, "\(result)")
+          let pending = try #require(PendingBlock.all().first)
+          try await scene.rule("-t raw -A SIPLEAK -s 192.0.2.200")
+          await #expect(throws: SIPLeakError.self) {
+            try await pending.revert(access: scene.access)
+          }
+          #expect(PendingBlock.all().count == 1)
+          try await scene.rule("-t raw -D SIPLEAK -s 192.0.2.200")
+          try await pending.revert(access: scene.access)
+          #expect(PendingBlock.all().isEmpty)
+          #expect(try await scene.audit().blocks.map(\.element) == ["\(other),udp:5060"])
+        }
+      }
+    }
+
+    @Test(
+      "A plain block that a set member replaced goes on with its old end if nobody confirms that")
+    func unconfirmedMigration() async throws {
+      try await leak(Ground(backend: .nft, family: .ipv4)) { scene, server, attacker in
+        try await block(scene, BlockRequest(seconds: Self.hour, isPlain: true))
+        let result = try await sipleak(
+          scene.lab.pbx, "block", "\(scene.attacker)", "--for", "9h", "--apply",
+          "--verify-after", "0", "--confirm-within", "1h")
+        #expect(result.status == 0, "\(result)")
+        let pending = try #require(PendingBlock.all().first)
+        try await pending.revert(access: scene.access)
+        #expect(PendingBlock.all().isEmpty)
+        let blocks = try await scene.audit().blocks
+        #expect(blocks.map(\.state) == [.inForce])
+        #expect((1...Self.hour).contains(blocks.first?.timeout ?? 0), "\(blocks)")
+        try await scene.expectOut(attacker, at: scene.pbx, server)
+      }
+    }
+
+    @Test("Blocks that a foreign rule keeps from coming back at boot are not said to be there")
+    func bootForeign() async throws {
+      try await leak(Ground(backend: .nft, family: .ipv4)) { scene, server, attacker in
+        try await block(scene)
+        let now = try await scene.observe()
+        let saved = SavedBlocks(now.sample.firewall.snapshot, at: now.sample.time)
+        try await remove(.purge, scene.access)
+        try await withoutIPSet(on: scene.lab.pbx) {
+          for words in ["-N SIPLEAK", "-A SIPLEAK -s 192.0.2.200"] {
+            try await scene.rule("-t raw \(words)")
+          }
+          let standing = try await scene.saved()
+          let said = Mutex<[String]>([])
+          do throws(SIPLeakError) {
+            try await Enforcement(access: scene.access).restore(saved, at: now.sample.time) {
+              step in
+              said.withLock { $0.append(step.name) }
+            }
+            Issue.record("nothing was thrown")
+          } catch {
+            #expect(error.code == .unchanged, "\(error)")
+            #expect(error.message.contains("a chain SIPLEAK exists in raw"), "\(error)")
+          }
+          #expect(said.withLock { $0 } == [])
+          #expect(try await scene.saved() == standing)
+        }
+      }
+    }
+
+    @Test("A purge after a flush of raw leaves no chain of ours, also without sets")
+    func flushed() async throws {
+      try await leak(Ground(backend: .nft, family: .ipv4)) { scene, server, attacker in
+        let pbx = scene.lab.pbx
+        try await withoutIPSet(on: pbx) {
+          for words in ["-F", "-F SIPLEAK"] {
+            try await block(scene, BlockRequest(named: [scene.attacker]))
+            try await scene.rule("-t raw \(words)")
+            let purge = try await sipleak(pbx, "purge")
+            #expect(purge.status == 0, "\(purge)")
+            #expect(try await scene.saved().contains { $0.contains("SIPLEAK") } == false)
+          }
         }
       }
     }

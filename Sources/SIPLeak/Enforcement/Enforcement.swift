@@ -126,7 +126,10 @@ public struct Enforcement: Sendable {
       case .failed(let words):
         throw SIPLeakError(
           .unchanged, "the dry run refused our own rules",
-          advice: "Nothing was changed. Run again with --verbose and report what it says.",
+          advice: words.contains("Message too long")
+            ? "Nothing was changed. In a user namespace, such as a rootless container, the kernel "
+              + "takes about 100 plain rules at once: block fewer, or install ipset."
+            : "Nothing was changed. Run again with --verbose and report what it says.",
           detail: words)
       case .notPossible(let why):
         report(Step(name: "dry run", text: "not possible: \(why)"))
@@ -245,7 +248,7 @@ public struct Enforcement: Sendable {
         detail: cause.standardError ?? "")
     }
     throw SIPLeakError(
-      .undone, "\(message): \(cause)",
+      .undone, "\(message): \(cause.reason)",
       advice: "What had been written was taken back. \(cause.advice ?? "")",
       detail: cause.standardError ?? "")
   }
@@ -279,6 +282,14 @@ public struct Enforcement: Sendable {
     }
     report(Step(name: "deleted", text: deleted == 1 ? "1 flow" : "\(deleted) flows"))
     return deleted
+  }
+}
+
+extension FirewallError {
+  /// What happened, with what was found where no tool has said anything.
+  var reason: String {
+    guard expected == nil, standardError == nil, let found else { return description }
+    return "\(description): \(found)"
   }
 }
 

@@ -46,15 +46,21 @@ public struct PendingBlock: Sendable, Hashable, Codable {
     sources = Set(plan.entries.map(\.address)).sorted().map(\.description)
     let snapshot = before.sample.firewall.snapshot
     leavesNothing = RemovalPlan(.purge, snapshot: snapshot).isEmpty
-    // A set that is new is emptied, not destroyed: rules ask it as long as any block stands.
-    setUndo = plan.setFamilies.map { plan.memberUndo($0, before: snapshot) }
     let standing = Dictionary(
       snapshot.ownBlocks(at: before.sample.time).filter { $0.holder == .rules }.map {
         ($0.element, $0.comment)
       }, uniquingKeysWith: { first, _ in first })
-    plainUndo =
-      plan.isPlain
-      ? plan.entries.map { PlainUndo(element: $0.element, note: standing[$0.element] ?? nil) } : []
+    // A plain block that the plan renews as a member of a set goes on there with its old end.
+    let undos = plan.entries.map {
+      PlainUndo(element: $0.element, note: standing[$0.element] ?? nil)
+    }
+    let plain = undos.filter { plan.isPlain || $0.note != nil }
+    plainUndo = plain
+    // A set that is new is emptied, not destroyed: rules ask it as long as any block stands.
+    let elements = Set(plain.map(\.element))
+    var members = plan
+    members.entries.removeAll { elements.contains($0.element) }
+    setUndo = members.setFamilies.map { members.memberUndo($0, before: snapshot) }
   }
 
   /// A plain block, and the comment it had before, if it stood.
@@ -227,6 +233,11 @@ public struct PendingBlock: Sendable, Hashable, Codable {
         let purge = try await RemovalPlan.live(.purge, access: access)
         if !purge.isEmpty { try await enforcement.apply(purge) { _ in } }
       }
+    }
+    if !changes.isEmpty, let chain = try await Self.read(access).spoiltChains.first {
+      throw SIPLeakError(
+        .notUndone, "\(chain.place) holds a rule that is not ours, so its blocks stay",
+        advice: "Delete that rule; the next sipleak that changes something takes the block back.")
     }
     if let state {
       // The history stops nothing, here as elsewhere.

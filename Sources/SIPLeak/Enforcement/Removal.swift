@@ -147,7 +147,7 @@ extension RemovalPlan {
       var plan = RemovalPlan(request, snapshot: reading.snapshot)
       if let why = reading.snapshot.setsUnavailable {
         // No rule asks a set, or the reading had a problem: what can be removed stands in rules.
-        guard reading.snapshot.hasOwnChain else {
+        guard reading.snapshot.hasOwnChain || !plan.isEmpty || !plan.kept.isEmpty else {
           throw FirewallError(
             .toolNotFound, operation: "read the sets", found: why,
             advice: "ipset is not installed, or the kernel has no sets: apt-get install ipset.")

@@ -51,7 +51,6 @@ extension Enforcement {
       if before.setsUnavailable != nil {
         try complete(reading)
         placement = try plainPlacement(before, SavedBlocks.plain(blocks, from: time), at: time)
-        hasWritten = true
       } else {
         hasWritten = true
         // Plain blocks that stand move into the set, as with the next block.
@@ -64,7 +63,6 @@ extension Enforcement {
           renewing: now.snapshot,
           standing: StandingRules(now.snapshot, at: time, isPlain: false))
       }
-      for block in blocks { report(Step(name: "blocked", text: block.element)) }
       if let obstacle = placement.obstacles.first {
         throw FirewallError(.toolFailed, operation: "put our rules back", found: obstacle)
       }
@@ -72,12 +70,14 @@ extension Enforcement {
         try await FirewallHost.restore(
           Array(rules.text.utf8), backend: rules.backend, family: rules.family, testOnly: false,
           waitSeconds: 30, access.tools)
+        hasWritten = true
         report(
           Step(name: "renewed", text: "our rules in \(rules.family.rawValue) \(rules.table)"))
       }
+      for block in blocks { report(Step(name: "blocked", text: block.element)) }
     } catch {
       throw SIPLeakError(
-        hasWritten ? .notUndone : .unchanged, "blocks could not all be put back: \(error)",
+        hasWritten ? .notUndone : .unchanged, "blocks could not all be put back: \(error.reason)",
         advice: "`sipleak audit` shows what stands; `sipleak block --apply` puts hooks back.",
         detail: error.standardError ?? "")
     }

@@ -112,6 +112,13 @@ struct Hooks {
     } && jumps.allSatisfy { covered($0, in: table) }
   }
 
+  /// The same without the jumps that do not stand anywhere in their chains.
+  func withoutNewJumps(in table: Table?) -> Hooks {
+    var copy = self
+    copy.jumps.removeAll { Self.standing($0, in: table).isEmpty }
+    return copy
+  }
+
   /// Whether a jump stands at its place or before; a second one would only cost time.
   private func covered(_ jump: Jump, in table: Table) -> Bool {
     let standing = Self.standing(jump, in: table)

@@ -182,6 +182,17 @@ extension FirewallSnapshot {
     rulesets.contains { $0.tables.contains { $0.chains.contains(where: OwnObjects.owns) } }
   }
 
+  /// Whether a raw table has both chains of our names, and nothing of others in them: also where a
+  /// flush has taken our marks.
+  var hasOwnPair: Bool {
+    rulesets.compactMap { $0.table("raw") }.contains { table in
+      [OwnObjects.dropChain, OwnObjects.answerChain].allSatisfy { name in
+        table.chain(name).map { $0.rules.isEmpty && $0.policy == nil || OwnObjects.owns($0) }
+          ?? false
+      }
+    }
+  }
+
   /// Whether any set of ours exists.
   var hasOwnSet: Bool {
     AddressFamily.allCases.contains { ownSet($0).map(OwnObjects.owns) ?? false }

@@ -9,6 +9,8 @@ struct Placement {
   /// The backend asked for; `nil` leaves the choice to the rules.
   private let wanted: Backend?
   private let standing: StandingRules
+  /// Whether no jump is made that does not stand.
+  private var isReverting = false
   /// Tables that have their text, or need none.
   private var done: Set<PlainRule.Place> = []
 
@@ -61,10 +63,13 @@ struct Placement {
   }
 
   /// Writes plain rules again with some of them taken away or put back as they were, and nothing else.
+  ///
+  /// A jump that is gone stays so: whoever took it may have let somebody in again whom we block.
   init(reverting snapshot: FirewallSnapshot, standing: StandingRules) {
     self.snapshot = snapshot
     self.standing = standing
     wanted = nil
+    isReverting = true
     for family in AddressFamily.allCases { renewPlain(family) }
   }
 
@@ -229,6 +234,7 @@ struct Placement {
         return
       }
     }
+    let hooks = isReverting ? hooks.withoutNewJumps(in: table) : hooks
     if hooks.stand(in: table) { return }
     rules.append(hooks.restoreText(replacing: table))
   }

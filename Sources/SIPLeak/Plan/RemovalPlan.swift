@@ -27,6 +27,8 @@ public struct RemovalPlan: Sendable {
   public var tables: [MadeTable]
   /// Things of our name that are not ours and stay.
   public var kept: [String]
+  /// Blocks that were meant and stay in force, as a rule of somebody else's stands among ours.
+  public var stillBlocked: [String]
 
   /// A table that was not there before us.
   public struct MadeTable: Sendable, Hashable {
@@ -52,6 +54,7 @@ public struct RemovalPlan: Sendable {
     rules = []
     tables = []
     kept = []
+    stillBlocked = []
     switch request {
     case .addresses(let addresses):
       remove(addresses, snapshot: snapshot)
@@ -86,13 +89,16 @@ public struct RemovalPlan: Sendable {
 
   private mutating func remove(_ addresses: [IPAddress], snapshot: FirewallSnapshot) {
     let plain = snapshot.plainRules.map(\.block.prefix)
+    let spoilt = snapshot.spoiltChains.flatMap { $0.blocks.map(\.prefix) }
     var blocks: [AddressFamily: BlocksByAddress] = [:]
     for address in addresses {
       let known =
         blocks[address.family] ?? BlocksByAddress(ownSet(address.family, snapshot))
       blocks[address.family] = known
       let found = known.elements(of: address)
-      if found.isEmpty, !plain.contains(where: { $0.contains(address) }) { absent.append(address) }
+      if found.isEmpty, !(plain + spoilt).contains(where: { $0.contains(address) }) {
+        absent.append(address)
+      }
       for element in found {
         elements.append("\(known.name) \(element)")
         setText += "del -exist \(known.name) \(element)\n"
@@ -105,6 +111,14 @@ public struct RemovalPlan: Sendable {
   private mutating func removePlain(
     _ snapshot: FirewallSnapshot, where isGone: (PlainBlock) -> Bool
   ) {
+    for chain in snapshot.spoiltChains {
+      for element in Set(chain.blocks.filter(isGone).map(\.element)).sorted() {
+        stillBlocked.append(element)
+        kept.append(
+          "\(element) is blocked in \(chain.place), where a rule is not ours: delete that rule first"
+        )
+      }
+    }
     let gone = snapshot.plainRules.filter { isGone($0.block) }
     name(gone.map(\.block))
     var seen: Set<PlainRule.Place> = []
@@ -137,8 +151,10 @@ public struct RemovalPlan: Sendable {
         }
         for name in names {
           guard let chain = table.chain(name), chain.policy == nil else { continue }
-          // `iptables -F` leaves our chain without its mark; our sets tell that it was ours.
-          let isLeftOver = chain.rules.isEmpty && snapshot.hasOwnSet
+          // `iptables -F` leaves our chain without its mark; our sets tell that it was ours, or both
+          // our names side by side.
+          let isLeftOver =
+            chain.rules.isEmpty && (snapshot.hasOwnSet || snapshot.hasOwnPair)
           guard OwnObjects.owns(chain) || isLeftOver else {
             kept.append("chain \(name) in \(table.name): sipleak did not make it")
             continue
