@@ -43,9 +43,9 @@ struct BlockCommand: AsyncParsableCommand {
     name: .customLong("for"),
     help: ArgumentHelp(
       """
-      How long, such as 24h; 0 until unblocked. The kernel lifts it by itself. (default: 24h, twice \
-      that for each time a block of the peer has run out before, up to 24 days; no block that stands \
-      for longer is shortened)
+      How long, such as 24h; 0 until unblocked. The kernel lifts it by itself; without ipset, the \
+      next run. (default: 24h, twice that for each time a block of the peer has run out before, up to \
+      24 days; no block that stands for longer is shortened)
       """, valueName: "time"), transform: Parse.seconds)
   var seconds: Double?
 
