@@ -96,8 +96,7 @@ public struct Enforcement: Sendable {
   ///
   /// The rules are read again, and of our sets how many entries they have: the kernel has taken each
   /// that was written, and to list them takes as long as to write them. The verification lists them.
-  ///
-  /// - Parameter sets: The sets as they are now if all was written; `nil` where there are none.
+  /// The sets are given as they are if all was written; `nil` where there are none.
   private func checkRules(
     _ plan: BlockPlan, _ packets: BlockedPackets, before: Observation, sets: [AddressSet]?
   ) async throws(SIPLeakError) {
