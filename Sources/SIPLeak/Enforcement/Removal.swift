@@ -13,12 +13,14 @@ extension Enforcement {
   ) async throws(SIPLeakError) {
     let lock = try RunLock.take()
     var done = 0
-    for rules in plan.rules {
+    for (number, rules) in plan.rules.enumerated() {
       do throws(FirewallError) {
         try await remove(rules, request: plan.request)
         done += 1
-        report(
-          Step(name: "removed", text: "our rules in \(rules.family.rawValue) \(rules.table)"))
+        if !plan.rules[(number + 1)...].contains(where: rules.isOfSameTable) {
+          report(
+            Step(name: "removed", text: "our rules in \(rules.family.rawValue) \(rules.table)"))
+        }
       } catch {
         throw SIPLeakError(
           done == 0 ? .unchanged : .notUndone, "our rules could not be removed: \(error)",
@@ -60,9 +62,8 @@ extension Enforcement {
       } catch {
         let reading = try await FirewallHost.snapshot(access.tools)
         guard error.code == .toolFailed, reading.problems.isEmpty else { throw error }
-        let now = RemovalPlan(request, snapshot: reading.snapshot).rules.first {
-          $0.backend == rules.backend && $0.family == rules.family && $0.table == rules.table
-        }
+        let now = RemovalPlan(request, snapshot: reading.snapshot).rules.first(
+          where: rules.isOfSameTable)
         guard let now else { return }
         guard now.text != rules.text else { throw error }
         rules = now
@@ -77,17 +78,14 @@ extension Enforcement {
   ///
   /// - Returns: Whether nothing of it is left.
   func removeOurs(of text: BlockPlan.RestoreText, before: Observation) async -> Bool {
-    func isSame(_ other: BlockPlan.RestoreText) -> Bool {
-      other.backend == text.backend && other.family == text.family && other.table == text.table
-    }
     let stood = RemovalPlan(.purge, snapshot: before.sample.firewall.snapshot)
-    guard !stood.rules.contains(where: isSame) else { return false }
+    guard !stood.rules.contains(where: text.isOfSameTable) else { return false }
     do throws(FirewallError) {
       let reading = try await FirewallHost.snapshot(access.tools)
       guard reading.problems.isEmpty else { return false }
       let plan = RemovalPlan(.purge, snapshot: reading.snapshot)
       guard plan.kept.isEmpty else { return false }
-      for rules in plan.rules where isSame(rules) {
+      for rules in plan.rules where text.isOfSameTable(rules) {
         try await FirewallHost.restore(
           Array(rules.text.utf8), backend: rules.backend, family: rules.family, testOnly: false,
           waitSeconds: 5, access.tools)

@@ -236,7 +236,7 @@ struct Placement {
     }
     let hooks = isReverting ? hooks.withoutNewJumps(in: table) : hooks
     if hooks.stand(in: table) { return }
-    rules.append(hooks.restoreText(replacing: table))
+    rules += hooks.restoreTexts(replacing: table)
   }
 }
 

@@ -63,6 +63,12 @@ public struct PlainBlock: Sendable, Hashable {
   /// Whether it is over at a time.
   func isOver(at time: Double) -> Bool { until.map { Double($0) <= time } ?? false }
 
+  /// The one of two that ends later.
+  func orLonger(_ other: PlainBlock?) -> PlainBlock {
+    guard let other, let until else { return self }
+    return other.until.map { $0 > until } ?? true ? other : self
+  }
+
   /// Makes one that ends after a time; the end is a whole second, and no earlier than asked.
   ///
   /// - Parameters:

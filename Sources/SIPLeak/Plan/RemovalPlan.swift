@@ -21,7 +21,7 @@ public struct RemovalPlan: Sendable {
   public var absent: [IPAddress]
   /// Input for `ipset restore`, run after the rules are gone; empty when nothing is to be done.
   public var setText: String
-  /// Rules to remove, one transaction a table.
+  /// Rules to remove, one transaction a table; several where many plain blocks go.
   public var rules: [BlockPlan.RestoreText]
   /// Tables that we made and that are to go if they are empty afterwards.
   public var tables: [MadeTable]
@@ -119,17 +119,8 @@ public struct RemovalPlan: Sendable {
         )
       }
     }
-    let gone = snapshot.plainRules.filter { isGone($0.block) }
-    name(gone.map(\.block))
-    var seen: Set<PlainRule.Place> = []
-    for place in gone.map(\.place) where seen.insert(place).inserted {
-      let lines = gone.filter { $0.place == place }.map(\.rule.deletion)
-      rules.append(
-        BlockPlan.RestoreText(
-          backend: place.backend, family: place.family, table: place.table,
-          text: (["*\(place.table)"] + lines + ["COMMIT"]).map { $0 + "\n" }.joined(),
-          undo: "", makesTable: false))
-    }
+    name(snapshot.plainRules.map(\.block).filter(isGone))
+    rules += snapshot.deletions(of: isGone)
   }
 
   /// Names plain blocks that go, each once.
