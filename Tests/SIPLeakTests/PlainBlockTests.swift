@@ -87,8 +87,9 @@ import Testing
       for until in [nil, 1_795_230_000] as [Int64?] {
         let block = try plain("203.0.113.0/24", until: until, reason: reason)
         #expect((block.inner != nil) == reason.contains("behind"))
-        for text in [block.drop, block.untracked, block.dropFromInside, block.dropToInside] {
-          guard let text else { continue }
+        let rules = [PeerRule.drop, .untracked, .dropFromInside, .dropToInside]
+        #expect(rules.compactMap { $0.text(of: block) }.count == (block.inner == nil ? 2 : 4))
+        for text in rules.compactMap({ $0.text(of: block) }) {
           let save = "*raw\n:SIPLEAK - [0:0]\n-A SIPLEAK \(text)\nCOMMIT\n"
           let ruleset = try RulesetReader.read(
             Array(save.utf8), source: "rule", backend: .nft, family: .ipv4)

@@ -45,8 +45,9 @@ struct Hooks {
       backend: backend, family: family, table: "raw",
       chains: [
         OwnChain(
-          name: OwnObjects.dropChain, rules: [mark] + peers.drops + peers.dropsFromInside),
-        OwnChain(name: OwnObjects.answerChain, rules: [mark] + peers.untracked),
+          name: OwnObjects.dropChain,
+          rules: [mark] + peers.rules(.drop) + peers.rules(.dropFromInside)),
+        OwnChain(name: OwnObjects.answerChain, rules: [mark] + peers.rules(.untracked)),
       ],
       jumps: [
         Jump(
@@ -70,7 +71,7 @@ struct Hooks {
       chains: [
         OwnChain(
           name: OwnObjects.dropChain,
-          rules: [OwnObjects.versionRule(makesTable: makesTable)] + peers.dropsToInside)
+          rules: [OwnObjects.versionRule(makesTable: makesTable)] + peers.rules(.dropToInside))
       ],
       jumps: [
         Jump(
@@ -93,7 +94,7 @@ struct Hooks {
       chains: [
         OwnChain(
           name: OwnObjects.dropChain,
-          rules: [OwnObjects.versionRule(makesTable: false)] + peers.drops)
+          rules: [OwnObjects.versionRule(makesTable: false)] + peers.rules(.drop))
       ],
       jumps: first.sorted { $0.key < $1.key }.map { chain, index in
         Jump(

@@ -151,7 +151,7 @@ struct Placement {
         peers, backend: backend, family: family,
         makesTable: table("raw").map(OwnObjects.made) ?? true))
     // What stood there for a block that is over goes too.
-    guard !peers.dropsToInside.isEmpty || standing.places(family).contains(places[1]) else {
+    guard !peers.rules(.dropToInside).isEmpty || standing.places(family).contains(places[1]) else {
       return
     }
     add(
