@@ -512,10 +512,15 @@ extension Kernel {
       }
     }
 
-    @Test("A purge after a flush of raw leaves no chain of ours, also without sets")
+    @Test("A purge after a flush of raw leaves nothing of ours, also without sets")
     func flushed() async throws {
       try await leak(Ground(backend: .nft, family: .ipv4)) { scene, server, attacker in
         let pbx = scene.lab.pbx
+        func tables() async throws -> String {
+          try await pbx.run(["nft", "list", "tables", "ip"]).output
+        }
+        let untouched = try await tables()
+        #expect(!untouched.contains("table ip raw"))
         try await withoutIPSet(on: pbx) {
           for words in ["-F", "-F SIPLEAK"] {
             try await block(scene, BlockRequest(named: [scene.attacker]))
@@ -523,7 +528,33 @@ extension Kernel {
             let purge = try await sipleak(pbx, "purge")
             #expect(purge.status == 0, "\(purge)")
             #expect(try await scene.saved().contains { $0.contains("SIPLEAK") } == false)
+            #expect(try await tables() == untouched, "\(words)")
           }
+        }
+      }
+    }
+
+    @Test(
+      "A raw table that somebody has used before us stays after a flush and a purge, though empty",
+      arguments: [
+        ["-A PREROUTING -p tcp --dport 8", "-D PREROUTING -p tcp --dport 8"], ["-N theirs"],
+        ["-P PREROUTING ACCEPT"],
+      ])
+    func flushedOthers(words: [String]) async throws {
+      try await leak(Ground(backend: .nft, family: .ipv4)) { scene, server, attacker in
+        let pbx = scene.lab.pbx
+        for words in words { try await scene.rule("-t raw \(words)") }
+        func tables() async throws -> String {
+          try await pbx.run(["nft", "list", "tables", "ip"]).output
+        }
+        #expect(try await tables().contains("table ip raw"))
+        try await withoutIPSet(on: pbx) {
+          try await block(scene, BlockRequest(named: [scene.attacker]))
+          try await scene.rule("-t raw -F")
+          let purge = try await sipleak(pbx, "purge")
+          #expect(purge.status == 0, "\(purge)")
+          #expect(try await scene.saved().contains { $0.contains("SIPLEAK") } == false)
+          #expect(try await tables().contains("table ip raw"))
         }
       }
     }

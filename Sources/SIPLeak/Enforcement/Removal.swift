@@ -12,6 +12,7 @@ extension Enforcement {
     _ plan: RemovalPlan, report: @Sendable (Step) -> Void
   ) async throws(SIPLeakError) {
     let lock = try RunLock.take()
+    let tables = await provenTables(plan.tables)
     var done = 0
     for (number, rules) in plan.rules.enumerated() {
       do throws(FirewallError) {
@@ -27,7 +28,7 @@ extension Enforcement {
           advice: error.advice ?? "", detail: error.standardError ?? "")
       }
     }
-    await removeTables(plan.tables)
+    await removeTables(tables)
     if !plan.setText.isEmpty {
       do throws(FirewallError) {
         try await FirewallHost.restoreSets(Array(plan.setText.utf8), access.tools)
@@ -94,6 +95,20 @@ extension Enforcement {
     } catch {
       return false
     }
+  }
+
+  /// The tables that are known to be ours: by our mark, or as our chain was the first thing in them.
+  private func provenTables(_ tables: [RemovalPlan.MadeTable]) async -> [RemovalPlan.MadeTable] {
+    var proven: [RemovalPlan.MadeTable] = []
+    for table in tables {
+      if table.onlyIfOldest {
+        let isOurs = await FirewallHost.isOldest(
+          OwnObjects.dropChain, in: table.name, family: table.family, access.tools)
+        if !isOurs { continue }
+      }
+      proven.append(table)
+    }
+    return proven
   }
 
   /// Removes the tables that were not there before us, where nobody has put anything into them, and

@@ -40,6 +40,8 @@ public struct RemovalPlan: Sendable {
     public var name: String
     /// Whether it goes only if it has no chain at all, empty ones included: those are not ours.
     public var onlyWithoutChains = false
+    /// Whether our mark is gone, so that it goes only if our chain is the first thing it ever held.
+    public var onlyIfOldest = false
   }
 
   /// Whether there is nothing to take back.
@@ -156,6 +158,14 @@ public struct RemovalPlan: Sendable {
           if foreign {
             kept.append("chain \(name) in \(table.name): a rule that is not ours jumps to it")
             continue
+          }
+          if isLeftOver, name == OwnObjects.dropChain, ruleset.backend == .nft,
+            Hooks.tables.contains(table.name)
+          {
+            tables.append(
+              MadeTable(
+                backend: ruleset.backend, family: ruleset.family, name: table.name,
+                onlyIfOldest: true))
           }
           lines += OwnObjects.removal(
             of: name, leavingMark: isMade && table.chain(OwnObjects.dropChain) != nil)
