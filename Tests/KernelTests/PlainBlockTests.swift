@@ -257,6 +257,39 @@ extension Kernel {
     }
 
     @Test(
+      "Where somebody takes our chains away just before they are written to, a fresh plan is asked for",
+      arguments: Ground.all)
+    func takenAway(ground: Ground) async throws {
+      try await leak(ground) { scene, server, attacker in
+        let other = scene.lab.other.address(scene.family)
+        try await block(scene, BlockRequest(named: [other], isPlain: true))
+        let before = try await scene.observe()
+        var plan = BlockPlan(
+          BlockRequest(isPlain: true), audit: Audit(before), observation: before,
+          policy: AuditPolicy())
+        #expect(plan.rules.count == 1)
+        // As a flush in that moment would: what comes next fails, and what stood is gone.
+        var flush = plan.rules[0]
+        flush.text = "*raw\n-F PREROUTING\n-F OUTPUT\n-F SIPLEAK\n-X SIPLEAK\nCOMMIT\n"
+        flush.undo = "*raw\nCOMMIT\n"
+        plan.rules.insert(flush, at: 0)
+        do throws(SIPLeakError) {
+          _ = try await Enforcement(access: scene.access, verifyAfter: 0).apply(
+            plan, before: before, policy: AuditPolicy()
+          ) { _ in }
+          Issue.record("nothing was thrown")
+        } catch {
+          #expect(error.code == .undone && error.isStale, "\(error)")
+        }
+        // The fresh plan makes all of it again: of the other, half was left.
+        try await block(scene)
+        let blocks = try await scene.audit().blocks
+        #expect(blocks.map(\.state) == [.inForce, .inForce], "\(blocks)")
+        try await scene.expectOut(attacker, at: scene.pbx, server)
+      }
+    }
+
+    @Test(
       "Two hundred sources are blocked, renewed and lifted, also where the kernel takes fewer at once",
       arguments: Ground.all)
     func most(ground: Ground) async throws {
