@@ -189,7 +189,8 @@ struct BlockCommand: AsyncParsableCommand {
       if !(quiet && isIdle) { try show(plan, observation) }
       return isRefused ? 1 : 0
     }
-    return try await enforce(plan, observation, policy, access, history)
+    let status = try await enforce(plan, observation, policy, access, history)
+    return plan.obstacles.isEmpty ? status : max(status, 1)
   }
 
   /// This command with every option that matters to what is blocked.
@@ -229,6 +230,9 @@ struct BlockCommand: AsyncParsableCommand {
     for omission in plan.omissions where format == .text {
       Console.print(
         StepText.line("not blocked", "\(omission.address): \(omission.why)", style: Console.style))
+    }
+    for obstacle in plan.obstacles where format == .text {
+      Console.print(StepText.line("not blocked", obstacle, style: Console.style))
     }
     let isText = format == .text
     let style = Console.style

@@ -52,11 +52,6 @@ extension Kernel {
       try await Enforcement(access: access).apply(plan) { _ in }
     }
 
-    /// `ip6tables-nft-restore` 1.8.9 takes `-c` and forgets it.
-    private func keepsCounters(_ ground: Ground) -> Bool {
-      ground.backend == .legacy || ground.family == .ipv4
-    }
-
     private func rules(_ scene: Scene) async throws -> [Substring] {
       try await scene.saved().filter { $0.contains("sipleak: until ") }
     }
@@ -104,7 +99,7 @@ extension Kernel {
           let once = try await rules(scene)
           #expect(once.count == (place == .raw ? 2 : 1), "\(once)")
 
-          // Once more: the same rules, with a new end and what they have counted.
+          // Once more: the same rules, with a new end.
           let named = BlockRequest(named: [scene.attacker], place: place, seconds: 2 * Self.hour)
           if place == .raw {
             _ = try await scene.block(named)
@@ -117,7 +112,9 @@ extension Kernel {
           let again = try #require(try await scene.audit().blocks.first)
           let left: ClosedRange<UInt32> = place == .raw ? 7000...7201 : 86000...86401
           #expect(left.contains(again.timeout ?? 0))
-          if keepsCounters(ground) { #expect((again.packets ?? 0) >= (block.packets ?? 0)) }
+          if place == .beforeStateRule {
+            #expect((again.packets ?? 0) >= (block.packets ?? 0))
+          }
 
           try await remove(.addresses([scene.attacker]), scene.access)
           #expect(try await rules(scene).isEmpty)
@@ -221,8 +218,175 @@ extension Kernel {
         #expect(result.status == 0, "\(result)")
         audit = try await scene.audit()
         #expect(audit.blocks.map(\.state) == [.inForce])
-        if keepsCounters(ground) { #expect((audit.blocks.first?.packets ?? 0) >= counted) }
+        #expect((audit.blocks.first?.packets ?? 0) >= counted)
         #expect(try await rules(scene) == standing)
+      }
+    }
+
+    @Test(
+      "A block keeps what it has counted while others come, are renewed and go",
+      arguments: Ground.all)
+    func counted(ground: Ground) async throws {
+      try await leak(ground) { scene, server, attacker in
+        let other = scene.lab.other.address(scene.family)
+        func packets() async throws -> UInt64? {
+          try await scene.audit().blocks.first { $0.element == "\(scene.attacker),udp:5060" }?
+            .packets
+        }
+        try await block(scene)
+        try await scene.expectOut(attacker, at: scene.pbx, server)
+        var counted = try #require(try await packets())
+        #expect(counted > 0)
+        let once = try await rules(scene)
+        func expectKept() async throws {
+          let now = try #require(try await packets())
+          #expect(now >= counted)
+          counted = now
+          #expect(try await rules(scene).filter(once.contains) == once)
+        }
+        try await block(scene, BlockRequest(named: [other], seconds: 60, isPlain: true), ago: 30)
+        try await expectKept()
+        try await block(scene, BlockRequest(named: [other], seconds: 90, isPlain: true), ago: 3600)
+        try await expectKept()
+        #expect(try await rules(scene).count == 2 * once.count)
+        try await block(
+          scene, BlockRequest(named: [scene.attacker], seconds: 2 * 86400, isPlain: true))
+        // What was over went; what is renewed counts anew, as a member of a set does.
+        #expect(try await rules(scene).count == once.count)
+      }
+    }
+
+    @Test(
+      "Where somebody takes our chains away just before they are written to, a fresh plan is asked for",
+      arguments: Ground.all)
+    func takenAway(ground: Ground) async throws {
+      try await leak(ground) { scene, server, attacker in
+        let other = scene.lab.other.address(scene.family)
+        try await block(scene, BlockRequest(named: [other], isPlain: true))
+        let before = try await scene.observe()
+        var plan = BlockPlan(
+          BlockRequest(isPlain: true), audit: Audit(before), observation: before,
+          policy: AuditPolicy())
+        #expect(plan.rules.count == 1)
+        // As a flush in that moment would: what comes next fails, and what stood is gone.
+        var flush = plan.rules[0]
+        flush.text = "*raw\n-F PREROUTING\n-F OUTPUT\n-F SIPLEAK\n-X SIPLEAK\nCOMMIT\n"
+        flush.undo = "*raw\nCOMMIT\n"
+        plan.rules.insert(flush, at: 0)
+        do throws(SIPLeakError) {
+          _ = try await Enforcement(access: scene.access, verifyAfter: 0).apply(
+            plan, before: before, policy: AuditPolicy()
+          ) { _ in }
+          Issue.record("nothing was thrown")
+        } catch {
+          #expect(error.code == .undone && error.isStale, "\(error)")
+        }
+        // The fresh plan makes all of it again: of the other, half was left.
+        try await block(scene)
+        let blocks = try await scene.audit().blocks
+        #expect(blocks.map(\.state) == [.inForce, .inForce], "\(blocks)")
+        try await scene.expectOut(attacker, at: scene.pbx, server)
+      }
+    }
+
+    @Test(
+      "Two hundred sources are blocked, renewed and lifted, also where the kernel takes fewer at once",
+      arguments: Ground.all)
+    func most(ground: Ground) async throws {
+      try await leak(ground) { scene, server, attacker in
+        let pbx = scene.lab.pbx
+        let base: UInt128 =
+          scene.family == .ipv4 ? 0xc612_0000 : 0x2001_0db8_000f_0000 << 64
+        let peers = (1..<PlainBlock.most).map {
+          IPAddress(family: scene.family, bits: base + UInt128($0))
+        }
+        let made = try pbx.load(
+          peers.lazy.map { peer in
+            Flow(from: Endpoint(peer, 5060), to: scene.pbx, isAnswered: true, seconds: 3600)
+          })
+        #expect(made.created == peers.count)
+        // By the third host: whoever is a gateway is never blocked.
+        try await pbx.run([
+          "ip", scene.family == .ipv4 ? "-4" : "-6", "route", "add", "default", "via",
+          "\(scene.lab.other.address(scene.family))",
+        ])
+        let untouched = try await scene.saved()
+        let before = try await scene.observe()
+        var plan = BlockPlan(
+          BlockRequest(isPlain: true), audit: Audit(before), observation: before,
+          policy: AuditPolicy())
+        #expect(plan.entries.count == PlainBlock.most && plan.obstacles == [])
+        #expect(plan.rules.count == (ground.backend == .nft ? 3 : 1))
+        let enforcement = Enforcement(access: scene.access, verifyAfter: 0)
+
+        // The last transaction fails: nothing of the others is left.
+        var failing = plan
+        failing.rules[plan.rules.count - 1].text.replace(
+          "COMMIT", with: "-D PREROUTING -p udp -m udp --dport 9\nCOMMIT")
+        do throws(SIPLeakError) {
+          _ = try await enforcement.apply(failing, before: before, policy: AuditPolicy()) { _ in }
+          Issue.record("nothing was thrown")
+        } catch {
+          #expect(error.code == .undone, "\(error)")
+        }
+        #expect(try await scene.saved() == untouched)
+
+        let outcome = try await enforcement.apply(
+          plan, before: try await scene.observe(), policy: AuditPolicy()
+        ) { _ in }
+        #expect(outcome.answer == .verified)
+        #expect(outcome.deleted == PlainBlock.most)
+        try await scene.expectOut(attacker, at: scene.pbx, server)
+        let carrier = try scene.client(scene.lab.carrier, port: 5060)
+        try await scene.expectIn(carrier, at: scene.pbx, server)
+        var blocks = try await scene.audit().blocks
+        #expect(blocks.count == PlainBlock.most && blocks.allSatisfy { $0.state == .inForce })
+        let standing = try await scene.saved()
+
+        // Everybody's end changes; nobody gets in meanwhile.
+        attacker.keepSending(every: .milliseconds(1), to: scene.pbx)
+        let arrived = server.count(from: scene.attacker)
+        plan = try await scene.block(
+          BlockRequest(named: peers + [scene.attacker], seconds: 3 * 86400, isPlain: true)
+        ).plan
+        attacker.stopSending()
+        #expect(server.count(from: scene.attacker) == arrived)
+        #expect(plan.rules.count == (ground.backend == .nft ? 4 : 1))
+        blocks = try await scene.audit().blocks
+        #expect(blocks.count == PlainBlock.most)
+        #expect(blocks.allSatisfy { $0.state == .inForce && ($0.timeout ?? 0) > 2 * 86400 })
+        #expect(try await scene.saved().count == standing.count)
+
+        try await remove(.addresses(Array(peers.prefix(150))), scene.access)
+        #expect(try await scene.audit().blocks.count == PlainBlock.most - 150)
+        try await scene.expectOut(attacker, at: scene.pbx, server)
+        try await remove(.all, scene.access)
+        #expect(try await rules(scene).isEmpty)
+        try await remove(.purge, scene.access)
+        #expect(try await scene.saved() == untouched)
+      }
+    }
+
+    @Test(
+      "What is over is lifted though too many new ones keep everybody else from being blocked")
+    func liftedBesideObstacle() async throws {
+      try await leak(Ground(backend: .nft, family: .ipv4)) { scene, server, attacker in
+        let pbx = scene.lab.pbx
+        let other = scene.lab.other.address(scene.family)
+        try await block(
+          scene, BlockRequest(named: [other], seconds: 60, isPlain: true), ago: 3600)
+        let plan = try await sipleak(pbx, "block", "--plain", "--at-most", "0")
+        #expect(plan.status == 1, "\(plan)")
+        #expect(plan.output.contains("lifted: its time is over"), "\(plan)")
+        let apply = try await sipleak(
+          pbx, "block", "--plain", "--at-most", "0", "--apply", "--verify-after", "0")
+        #expect(apply.status == 1, "\(apply)")
+        #expect(apply.output.contains("(--at-most): none is blocked"), "\(apply)")
+        #expect(apply.output.contains("\(other),udp:5060: its time was over"), "\(apply)")
+        #expect(try await rules(scene).isEmpty)
+        try await scene.expectIn(attacker, at: scene.pbx, server)
+        let idle = try await sipleak(pbx, "block", "--plain", "--at-most", "0", "--apply")
+        #expect(idle.status == 1 && !idle.output.contains("lifted"), "\(idle)")
       }
     }
 
@@ -381,10 +545,15 @@ extension Kernel {
       }
     }
 
-    @Test("A purge after a flush of raw leaves no chain of ours, also without sets")
+    @Test("A purge after a flush of raw leaves nothing of ours, also without sets")
     func flushed() async throws {
       try await leak(Ground(backend: .nft, family: .ipv4)) { scene, server, attacker in
         let pbx = scene.lab.pbx
+        func tables() async throws -> String {
+          try await pbx.run(["nft", "list", "tables", "ip"]).output
+        }
+        let untouched = try await tables()
+        #expect(!untouched.contains("table ip raw"))
         try await withoutIPSet(on: pbx) {
           for words in ["-F", "-F SIPLEAK"] {
             try await block(scene, BlockRequest(named: [scene.attacker]))
@@ -392,7 +561,33 @@ extension Kernel {
             let purge = try await sipleak(pbx, "purge")
             #expect(purge.status == 0, "\(purge)")
             #expect(try await scene.saved().contains { $0.contains("SIPLEAK") } == false)
+            #expect(try await tables() == untouched, "\(words)")
           }
+        }
+      }
+    }
+
+    @Test(
+      "A raw table that somebody has used before us stays after a flush and a purge, though empty",
+      arguments: [
+        ["-A PREROUTING -p tcp --dport 8", "-D PREROUTING -p tcp --dport 8"], ["-N theirs"],
+        ["-P PREROUTING ACCEPT"],
+      ])
+    func flushedOthers(words: [String]) async throws {
+      try await leak(Ground(backend: .nft, family: .ipv4)) { scene, server, attacker in
+        let pbx = scene.lab.pbx
+        for words in words { try await scene.rule("-t raw \(words)") }
+        func tables() async throws -> String {
+          try await pbx.run(["nft", "list", "tables", "ip"]).output
+        }
+        #expect(try await tables().contains("table ip raw"))
+        try await withoutIPSet(on: pbx) {
+          try await block(scene, BlockRequest(named: [scene.attacker]))
+          try await scene.rule("-t raw -F")
+          let purge = try await sipleak(pbx, "purge")
+          #expect(purge.status == 0, "\(purge)")
+          #expect(try await scene.saved().contains { $0.contains("SIPLEAK") } == false)
+          #expect(try await tables().contains("table ip raw"))
         }
       }
     }

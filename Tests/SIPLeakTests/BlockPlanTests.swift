@@ -29,10 +29,8 @@ struct BlockPlanTests {
         *raw
         :SIPLEAK - [0:0]
         :SIPLEAK-OUT - [0:0]
-        -A SIPLEAK -m comment --comment "sipleak: chain v1, table made"
-        -A SIPLEAK -p udp -m set --match-set sipleak4 src,dst -m comment --comment "sipleak: blocked peer" -j DROP
-        -A SIPLEAK-OUT -m comment --comment "sipleak: chain v1, table made"
-        -A SIPLEAK-OUT -p udp -m set --match-set sipleak4 dst,src -m comment --comment "sipleak: opens nothing to a blocked peer" -j CT --notrack
+        -A SIPLEAK -p udp -m set --match-set sipleak4 src,dst -m comment --comment "sipleak: chain v2, table made: blocked peer" -j DROP
+        -A SIPLEAK-OUT -p udp -m set --match-set sipleak4 dst,src -m comment --comment "sipleak: chain v2, table made: opens nothing to a blocked peer" -j CT --notrack
         -I PREROUTING 1 -m comment --comment "sipleak: ahead of conntrack" -j SIPLEAK
         -I OUTPUT 1 -m comment --comment "sipleak: answers stay untracked" -j SIPLEAK-OUT
         COMMIT
@@ -53,10 +51,8 @@ struct BlockPlanTests {
       :SIPLEAK-OUT - [0:0]
       [0:0] -A PREROUTING -m comment --comment "sipleak: ahead of conntrack" -j SIPLEAK
       [0:0] -A OUTPUT -m comment --comment "sipleak: answers stay untracked" -j SIPLEAK-OUT
-      [0:0] -A SIPLEAK -m comment --comment "sipleak: chain v1"
-      [0:0] -A SIPLEAK -p udp -m set --match-set sipleak4 src,dst -m comment --comment "sipleak: blocked peer" -j DROP
-      [0:0] -A SIPLEAK-OUT -m comment --comment "sipleak: chain v1"
-      [0:0] -A SIPLEAK-OUT -p udp -m set --match-set sipleak4 dst,src -m comment --comment "sipleak: opens nothing to a blocked peer" -j CT --notrack
+      [0:0] -A SIPLEAK -p udp -m set --match-set sipleak4 src,dst -m comment --comment "sipleak: chain v2: blocked peer" -j DROP
+      [0:0] -A SIPLEAK-OUT -p udp -m set --match-set sipleak4 dst,src -m comment --comment "sipleak: chain v2: opens nothing to a blocked peer" -j CT --notrack
       COMMIT
 
       """

@@ -51,8 +51,44 @@ extension FirewallHost {
   }
 }
 
+extension FirewallHost {
+  /// Whether a chain is the first thing that an nf_tables table has ever held.
+  ///
+  /// The kernel numbers whatever comes into a table from 1 on and gives no number twice, so whoever
+  /// made that chain has found the table without anything in it, if it was there at all.
+  ///
+  /// - Parameters:
+  ///   - chain: The chain's name.
+  ///   - table: The table's name.
+  ///   - family: IPv4 or IPv6.
+  ///   - context: Where the tools are run.
+  /// - Returns: Whether it is; `false` also where that cannot be told.
+  public static func isOldest(
+    _ chain: String, in table: String, family: AddressFamily, _ context: ToolContext
+  ) async -> Bool {
+    let words = ["-j", "list", "table", family == .ipv4 ? "ip" : "ip6", table]
+    guard let listed = try? await context.run("nft", words), listed.isSuccess else { return false }
+    return NftChainNames.number(of: chain, in: listed.output) == 1
+  }
+}
+
 /// What a table holds, as `nft -j list table` prints it.
 private enum NftChainNames {
+  /// The number that the kernel gave a chain, `nil` where it is not told.
+  static func number(of chain: String, in json: [UInt8]) -> Double? {
+    var number: Double?
+    var reader = JSONReader(json, name: "nft -j list table", operation: "look into a table")
+    do throws(FirewallError) {
+      try reader.elements(of: "nftables") { element in
+        guard element["chain"]?["name"]?.string == chain else { return }
+        number = element["chain"]?["handle"]?.number
+      }
+      return number
+    } catch {
+      return nil
+    }
+  }
+
   /// Whether a table holds nothing but chains of some names and their rules.
   static func areAll(of json: [UInt8], among names: [String]) -> Bool {
     var isOnlyThose = true

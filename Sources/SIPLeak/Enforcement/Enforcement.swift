@@ -156,11 +156,30 @@ public struct Enforcement: Sendable {
           Array(rules.text.utf8), backend: rules.backend, family: rules.family, testOnly: false,
           waitSeconds: 5, access.tools)
         done.append(rules)
-      } catch {
-        try await takeBack(
-          plan, before: before, rules: done, because: "the rules could not be written", error)
+      } catch let cause {
+        do throws(SIPLeakError) {
+          try await takeBack(
+            plan, before: before, rules: done, because: "the rules could not be written", cause)
+        } catch {
+          throw await staleIfChanged(error, plan, since: before)
+        }
       }
     }
+  }
+
+  /// Single rules are written into chains that stand: where somebody has taken those away meanwhile, a
+  /// fresh plan is what is needed.
+  private func staleIfChanged(
+    _ error: SIPLeakError, _ plan: BlockPlan, since before: Observation
+  ) async -> SIPLeakError {
+    guard error.code == .undone else { return error }
+    var error = error
+    do throws(SIPLeakError) {
+      _ = try await checkUnchanged(plan, since: before)
+    } catch let change {
+      error.isStale = change.isStale
+    }
+    return error
   }
 
   /// Undoes what an apply has written so far, then throws what made it necessary.

@@ -72,7 +72,8 @@ extension Enforcement {
           .unchanged, "the dry run refused our own rules",
           advice: words.contains("Message too long")
             ? "Nothing was changed. In a user namespace, such as a rootless container, the kernel "
-              + "takes about 100 plain rules at once: block fewer, or install ipset."
+              + "takes some 250 rules at once, and these chains have to be written as a whole: "
+              + "install ipset, or lift them first (sipleak unblock --all)."
             : "Nothing was changed. Run again with --verbose and report what it says.",
           detail: words)
       case .notPossible(let why): return "not possible: \(why)"
@@ -82,7 +83,7 @@ extension Enforcement {
   }
 
   /// Nothing is written on what is not so any more: a reload in between changes every verdict.
-  private func checkUnchanged(
+  func checkUnchanged(
     _ plan: BlockPlan, since before: Observation
   ) async throws(SIPLeakError) -> FirewallSnapshot {
     let now: FirewallReading
@@ -115,19 +116,25 @@ extension String {
     return split(separator: "\n").filter { $0.contains(name) }.map { $0 + "\n" }.joined()
   }
 
-  /// A restore input as it would be written for a table without rules.
+  /// A restore input as it would be written for a table without rules, where no user's chain is yet.
   fileprivate var forEmptyTable: String {
-    split(separator: "\n").compactMap { line -> String? in
-      if line.hasPrefix("-D ") { return nil }
-      guard line.hasPrefix("-I ") else { return String(line) + "\n" }
+    var known: Set<Substring> = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"]
+    var missing: [String] = []
+    var lines: [String] = []
+    for line in split(separator: "\n") where !line.hasPrefix("-D ") {
       var words = line.split(separator: " ", maxSplits: 3)
-      guard words.count == 4 else { return String(line) + "\n" }
-      words[2] = "1"
-      // A user's chain that the jump stands in is not there yet.
-      let chain = String(words[1])
-      let builtIn = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"].contains(chain)
-      let declaration = builtIn ? "" : ":\(chain) - [0:0]\n"
-      return declaration + words.joined(separator: " ") + "\n"
-    }.joined()
+      if line.hasPrefix(":") { known.insert(words[0].dropFirst()) }
+      if line.hasPrefix("-"), words.count > 1 {
+        // Which chain it is put in, and which of ours it leads to.
+        let ours = [OwnObjects.dropChain, OwnObjects.answerChain]
+        let target = ours.filter { line.hasSuffix(" -j \($0)") }.map { Substring($0) }
+        for chain in [words[1]] + target where known.insert(chain).inserted {
+          missing.append(":\(chain) - [0:0]")
+        }
+        if words[0] == "-I", words.count == 4 { words[2] = "1" }
+      }
+      lines.append(words.joined(separator: " "))
+    }
+    return (lines.prefix(1) + missing + lines.dropFirst()).map { $0 + "\n" }.joined()
   }
 }

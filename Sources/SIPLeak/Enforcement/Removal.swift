@@ -12,20 +12,23 @@ extension Enforcement {
     _ plan: RemovalPlan, report: @Sendable (Step) -> Void
   ) async throws(SIPLeakError) {
     let lock = try RunLock.take()
+    let tables = await provenTables(plan.tables)
     var done = 0
-    for rules in plan.rules {
+    for (number, rules) in plan.rules.enumerated() {
       do throws(FirewallError) {
         try await remove(rules, request: plan.request)
         done += 1
-        report(
-          Step(name: "removed", text: "our rules in \(rules.family.rawValue) \(rules.table)"))
+        if !plan.rules[(number + 1)...].contains(where: rules.isOfSameTable) {
+          report(
+            Step(name: "removed", text: "our rules in \(rules.family.rawValue) \(rules.table)"))
+        }
       } catch {
         throw SIPLeakError(
           done == 0 ? .unchanged : .notUndone, "our rules could not be removed: \(error)",
           advice: error.advice ?? "", detail: error.standardError ?? "")
       }
     }
-    await removeTables(plan.tables)
+    await removeTables(tables)
     if !plan.setText.isEmpty {
       do throws(FirewallError) {
         try await FirewallHost.restoreSets(Array(plan.setText.utf8), access.tools)
@@ -60,9 +63,8 @@ extension Enforcement {
       } catch {
         let reading = try await FirewallHost.snapshot(access.tools)
         guard error.code == .toolFailed, reading.problems.isEmpty else { throw error }
-        let now = RemovalPlan(request, snapshot: reading.snapshot).rules.first {
-          $0.backend == rules.backend && $0.family == rules.family && $0.table == rules.table
-        }
+        let now = RemovalPlan(request, snapshot: reading.snapshot).rules.first(
+          where: rules.isOfSameTable)
         guard let now else { return }
         guard now.text != rules.text else { throw error }
         rules = now
@@ -77,17 +79,14 @@ extension Enforcement {
   ///
   /// - Returns: Whether nothing of it is left.
   func removeOurs(of text: BlockPlan.RestoreText, before: Observation) async -> Bool {
-    func isSame(_ other: BlockPlan.RestoreText) -> Bool {
-      other.backend == text.backend && other.family == text.family && other.table == text.table
-    }
     let stood = RemovalPlan(.purge, snapshot: before.sample.firewall.snapshot)
-    guard !stood.rules.contains(where: isSame) else { return false }
+    guard !stood.rules.contains(where: text.isOfSameTable) else { return false }
     do throws(FirewallError) {
       let reading = try await FirewallHost.snapshot(access.tools)
       guard reading.problems.isEmpty else { return false }
       let plan = RemovalPlan(.purge, snapshot: reading.snapshot)
       guard plan.kept.isEmpty else { return false }
-      for rules in plan.rules where isSame(rules) {
+      for rules in plan.rules where text.isOfSameTable(rules) {
         try await FirewallHost.restore(
           Array(rules.text.utf8), backend: rules.backend, family: rules.family, testOnly: false,
           waitSeconds: 5, access.tools)
@@ -96,6 +95,20 @@ extension Enforcement {
     } catch {
       return false
     }
+  }
+
+  /// The tables that are known to be ours: by our mark, or as our chain was the first thing in them.
+  private func provenTables(_ tables: [RemovalPlan.MadeTable]) async -> [RemovalPlan.MadeTable] {
+    var proven: [RemovalPlan.MadeTable] = []
+    for table in tables {
+      if table.onlyIfOldest {
+        let isOurs = await FirewallHost.isOldest(
+          OwnObjects.dropChain, in: table.name, family: table.family, access.tools)
+        if !isOurs { continue }
+      }
+      proven.append(table)
+    }
+    return proven
   }
 
   /// Removes the tables that were not there before us, where nobody has put anything into them, and

@@ -66,11 +66,12 @@ extension Enforcement {
       if let obstacle = placement.obstacles.first {
         throw FirewallError(.toolFailed, operation: "put our rules back", found: obstacle)
       }
-      for rules in placement.rules {
+      for (number, rules) in placement.rules.enumerated() {
         try await FirewallHost.restore(
           Array(rules.text.utf8), backend: rules.backend, family: rules.family, testOnly: false,
           waitSeconds: 30, access.tools)
         hasWritten = true
+        if placement.rules[(number + 1)...].contains(where: rules.isOfSameTable) { continue }
         report(
           Step(name: "renewed", text: "our rules in \(rules.family.rawValue) \(rules.table)"))
       }

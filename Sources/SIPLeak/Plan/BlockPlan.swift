@@ -44,6 +44,8 @@ public struct BlockPlan: Sendable {
   }
 
   /// Text for one run of `iptables-restore --noflush`: one table, so one transaction (facts E1).
+  ///
+  /// Many plain blocks of a table take several; each leaves nothing half done that counts.
   public struct RestoreText: Sendable, Hashable {
     /// Which backend's tool reads it.
     public var backend: Backend
@@ -77,7 +79,7 @@ public struct BlockPlan: Sendable {
   public var moved: [OwnBlock]
   /// Plain blocks that stand past their time and are lifted.
   public var lifted: [OwnBlock]
-  /// Why nothing can be done though something should be; the plan is then empty.
+  /// Why nobody can be blocked though somebody should be; the plan then lifts what is over, no more.
   public var obstacles: [String]
 
   /// Whether applying it would change nothing.

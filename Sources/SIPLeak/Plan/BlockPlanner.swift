@@ -37,7 +37,10 @@ extension BlockPlan {
     widen(observation, policy)
     if !request.shortens { keepLonger(blocks) }
     keepPlainFew(blocks)
-    guard obstacles.isEmpty else { return }
+    guard obstacles.isEmpty else {
+      liftOnly(blocks, snapshot)
+      return
+    }
     let standing = StandingRules(snapshot, at: time, isPlain: isPlain)
     let placement =
       entries.isEmpty
@@ -59,16 +62,24 @@ extension BlockPlan {
       }
     }
     guard obstacles.isEmpty else {
-      entries = []
-      moved = []
-      lifted = []
-      rules = []
+      liftOnly(blocks, snapshot)
       return
     }
     guard !isEmpty else { return }
     setText = setFamilies.isEmpty ? "" : Self.setText(entries, moved, families: setFamilies)
     guard !entries.isEmpty else { return }
     deletions = Self.flows(of: entries, observation: observation, place: request.place)
+  }
+
+  /// Whatever stands against new blocks, those that are over go: that opens what should be open.
+  ///
+  /// Nothing else is touched: no jump is put back, no block moves.
+  private mutating func liftOnly(_ blocks: [OwnBlock], _ snapshot: FirewallSnapshot) {
+    entries = []
+    moved = []
+    lifted = blocks.filter { $0.holder == .rules && $0.isOver }
+    let over = Set(lifted.map(\.element))
+    rules = snapshot.deletions { over.contains($0.element) }
   }
 
   private mutating func choose(audit: Audit, observation: Observation, policy: AuditPolicy) {

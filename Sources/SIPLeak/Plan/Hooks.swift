@@ -40,13 +40,16 @@ struct Hooks {
   static func raw(
     _ peers: PeerRules, backend: Backend, family: AddressFamily, makesTable: Bool
   ) -> Hooks {
-    let mark = OwnObjects.versionRule(makesTable: makesTable)
-    return Hooks(
+    Hooks(
       backend: backend, family: family, table: "raw",
       chains: [
         OwnChain(
-          name: OwnObjects.dropChain, rules: [mark] + peers.drops + peers.dropsFromInside),
-        OwnChain(name: OwnObjects.answerChain, rules: [mark] + peers.untracked),
+          name: OwnObjects.dropChain,
+          rules: peers.marked(
+            peers.rules(.drop) + peers.rules(.dropFromInside), makesTable: makesTable)),
+        OwnChain(
+          name: OwnObjects.answerChain,
+          rules: peers.marked(peers.rules(.untracked), makesTable: makesTable)),
       ],
       jumps: [
         Jump(
@@ -70,7 +73,7 @@ struct Hooks {
       chains: [
         OwnChain(
           name: OwnObjects.dropChain,
-          rules: [OwnObjects.versionRule(makesTable: makesTable)] + peers.dropsToInside)
+          rules: peers.marked(peers.rules(.dropToInside), makesTable: makesTable))
       ],
       jumps: [
         Jump(
@@ -93,7 +96,7 @@ struct Hooks {
       chains: [
         OwnChain(
           name: OwnObjects.dropChain,
-          rules: [OwnObjects.versionRule(makesTable: false)] + peers.drops)
+          rules: peers.marked(peers.rules(.drop), makesTable: false))
       ],
       jumps: first.sorted { $0.key < $1.key }.map { chain, index in
         Jump(
@@ -107,8 +110,7 @@ struct Hooks {
     guard let table else { return false }
     return chains.allSatisfy { own in
       guard let chain = table.chain(own.name) else { return false }
-      let expected = own.rules.map { canonical($0, in: own.name) }
-      return chain.rules.map(canonical) == expected
+      return chain.rules.map(canonical) == rules(of: own)?.map(canonical)
     } && jumps.allSatisfy { covered($0, in: table) }
   }
 
@@ -133,17 +135,7 @@ struct Hooks {
     }
   }
 
-  /// A rule's text compared by meaning: read back, so that quoting and spelling do not count.
-  private func canonical(_ text: String, in chain: String) -> [String] {
-    let save = "*\(table)\n:\(chain) - [0:0]\n-A \(chain) \(text)\nCOMMIT\n"
-    guard
-      let ruleset = try? RulesetReader.read(
-        Array(save.utf8), source: "own rule", backend: backend, family: family),
-      let rule = ruleset.tables.first?.chains.first(where: { !$0.rules.isEmpty })?.rules.first
-    else { return [text] }
-    return canonical(rule)
-  }
-
+  /// A rule by its meaning: quoting and spelling do not count.
   private func canonical(_ rule: Rule) -> [String] {
     let clauses = rule.matches.map { clause in
       "\(clause.name) " + clause.options.map { "\($0)" }.joined(separator: " ")
@@ -151,23 +143,89 @@ struct Hooks {
     return clauses + ["\(rule.target.map { "\($0)" } ?? "-")"]
   }
 
-  /// The transaction that makes or renews chains and jumps; each jump exactly once (facts E1).
-  func restoreText(replacing table: Table?) -> BlockPlan.RestoreText {
+  /// The rules of a chain of ours, read back from their text.
+  private func rules(of own: OwnChain) -> [Rule]? {
+    let lines = own.rules.map { "-A \(own.name) \($0)\n" }.joined()
+    let save = "*\(table)\n:\(own.name) - [0:0]\n\(lines)COMMIT\n"
+    return try? RulesetReader.read(
+      Array(save.utf8), source: "own rules", backend: backend, family: family
+    ).table(table)?.chain(own.name)?.rules
+  }
+
+  /// The transactions that make what is missing, in order.
+  ///
+  /// Where our chains hold plain blocks, or nothing yet, only the rules that come or go are written,
+  /// and the jumps last. Chains of another shape are written as a whole.
+  func restoreTexts(replacing table: Table?) -> [BlockPlan.RestoreText] {
+    var edits: [RuleEdit] = []
+    for own in chains {
+      guard let chain = chainEdits(own, table?.chain(own.name)?.rules ?? []) else {
+        return [restoreText(replacing: table)]
+      }
+      edits += chain.edits
+    }
+    let isNew = { (name: String) in table?.chain(name) == nil }
+    var parts = BlockPlan.RestoreText.transactions(edits, backend).map { part in
+      (lines: part.map(\.line), undo: part.reversed().map(\.undo))
+    }
+    if parts.isEmpty { parts = [([], [])] }
+    // What stands in a new chain goes with it.
+    let first = edits.prefix(parts[0].lines.count)
+    parts[0].undo = first.reversed().filter { !isNew($0.chain) }.map(\.undo)
+    parts[0].undo += chains.map(\.name).filter(isNew).flatMap { removal(of: $0, in: table) }
+    parts[0].lines = chains.map(\.name).filter(isNew).map { ":\($0) - [0:0]" } + parts[0].lines
+    let jumping = jumpEdits(in: table)
+    parts[parts.count - 1].lines += jumping.lines
+    parts[parts.count - 1].undo = jumping.undo + parts[parts.count - 1].undo
+    return parts.enumerated().map { number, part in
+      BlockPlan.RestoreText(
+        backend: backend, family: family, table: self.table,
+        text: BlockPlan.RestoreText.input(self.table, part.lines),
+        undo: BlockPlan.RestoreText.input(self.table, part.undo),
+        makesTable: number == 0 && makesTable && table == nil)
+    }
+  }
+
+  /// What turns a chain of plain blocks into what is wanted, or `nil` if it is of another shape.
+  private func chainEdits(_ own: OwnChain, _ standing: [Rule]) -> ChainEdits? {
+    guard let wanted = rules(of: own), wanted.count == own.rules.count else { return nil }
+    let marks = (standing.prefix(1) + wanted.prefix(1)).map(canonical)
+    let blocks = standing.dropFirst() + wanted.dropFirst()
+    guard Set(marks).count == 1, blocks.allSatisfy({ PlainBlock($0) != nil }) else { return nil }
+    return ChainEdits(
+      own.name,
+      from: standing.map {
+        ChainEdits.MeantRule(meaning: canonical($0), text: $0.specification)
+      },
+      to: zip(wanted, own.rules).map {
+        ChainEdits.MeantRule(meaning: canonical($0), text: $1)
+      })
+  }
+
+  /// The transaction that writes chains as a whole; each jump exactly once (facts E1).
+  private func restoreText(replacing table: Table?) -> BlockPlan.RestoreText {
     var lines = chains.map { ":\($0.name) - [0:0]" }
     var undo = chains.filter { table?.chain($0.name) != nil }.map { ":\($0.name) - [0:0]" }
     for own in chains {
-      let standing = table?.chain(own.name)?.rules ?? []
-      let counted = counters(of: standing)
-      lines += own.rules.map { text in
-        Self.appending(
-          text, to: own.name,
-          counted.isEmpty ? nil : counted[key(canonical(text, in: own.name))])
-      }
-      undo += standing.map { rule in
-        PlainBlock.isNote(rule.comment)
-          ? Self.appending(rule.specification, to: own.name, rule.counters) : rule.text
-      }
+      lines += own.rules.map { "-A \(own.name) \($0)" }
+      undo += (table?.chain(own.name)?.rules ?? []).map(\.text)
     }
+    let jumping = jumpEdits(in: table)
+    lines += jumping.lines
+    undo += jumping.undo
+    for own in chains where table?.chain(own.name) == nil {
+      undo += removal(of: own.name, in: table)
+    }
+    return BlockPlan.RestoreText(
+      backend: backend, family: family, table: self.table,
+      text: BlockPlan.RestoreText.input(self.table, lines),
+      undo: BlockPlan.RestoreText.input(self.table, undo), makesTable: makesTable && table == nil)
+  }
+
+  /// The lines that put each jump at its place exactly once, and those that take it back.
+  private func jumpEdits(in table: Table?) -> (lines: [String], undo: [String]) {
+    var lines: [String] = []
+    var undo: [String] = []
     for jump in jumps {
       if let table, covered(jump, in: table) { continue }
       let old = Self.standing(jump, in: table)
@@ -177,39 +235,11 @@ struct Hooks {
       undo.append("-D \(jump.from) \(jump.text)")
       undo += old.map { "-I \(jump.from) \($0.index) " + $0.rule.specification }
     }
-    for own in chains where table?.chain(own.name) == nil {
-      undo += OwnObjects.removal(
-        of: own.name, leavingMark: makesTable && table == nil && backend == .nft)
-    }
-    return BlockPlan.RestoreText(
-      backend: backend, family: family, table: self.table, text: transaction(lines),
-      undo: transaction(undo), makesTable: makesTable && table == nil)
+    return (lines, undo)
   }
 
-  /// What the rules of plain blocks have counted, so that writing the chain again loses nothing.
-  ///
-  /// `ip6tables-nft-restore` 1.8.9 takes `-c` and forgets it: there they begin with 0 again.
-  private func counters(of rules: [Rule]) -> [[String]: RuleCounters] {
-    Dictionary(
-      rules.filter { PlainBlock.isNote($0.comment) }.compactMap { rule in
-        rule.counters.map { (key(canonical(rule)), $0) }
-      }, uniquingKeysWith: { first, _ in first })
-  }
-
-  /// A rule's meaning without its comment, in which the time of its end stands.
-  private func key(_ clauses: [String]) -> [String] {
-    clauses.filter { !$0.hasPrefix("comment ") }
-  }
-
-  private static func appending(
-    _ text: String, to chain: String, _ counters: RuleCounters?
-  ) -> String {
-    guard let counters, counters.packets > 0 else { return "-A \(chain) \(text)" }
-    return "-A \(chain) -c \(counters.packets) \(counters.bytes) \(text)"
-  }
-
-  private func transaction(_ lines: [String]) -> String {
-    (["*\(table)"] + lines + ["COMMIT"]).map { $0 + "\n" }.joined()
+  private func removal(of chain: String, in table: Table?) -> [String] {
+    OwnObjects.removal(of: chain, leavingMark: makesTable && table == nil && backend == .nft)
   }
 }
 

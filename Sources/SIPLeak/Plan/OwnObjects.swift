@@ -13,15 +13,22 @@ public enum OwnObjects {
   /// The chain that keeps our answers to blocked peers away from connection tracking (facts C6).
   public static let answerChain = "SIPLEAK-OUT"
   /// The version of the chains' shape, in the first rule's comment.
-  public static let version = "v1"
+  ///
+  /// In `v1` a rule of its own bore the mark, which every packet of the host was held against.
+  public static let version = "v2"
 
-  /// The comment of the first rule of our chains in a table that was not there before us.
-  static let tableMark = "\(label) chain \(version), table made"
+  /// What the comment of the first rule of our chains begins with, whatever their version.
+  private static let chainLabel = "\(label) chain "
+  /// What it says in a table that was not there before us.
+  private static let tableMark = ", table made"
 
   /// Whether our chains in a table say that we made it.
   static func made(_ table: Table) -> Bool {
     [dropChain, answerChain].contains { name in
-      table.chain(name)?.rules.contains { $0.comment == tableMark } ?? false
+      table.chain(name)?.rules.contains {
+        guard let comment = $0.comment else { return false }
+        return comment.hasPrefix(chainLabel) && comment.contains(tableMark)
+      } ?? false
     }
   }
 
@@ -73,7 +80,7 @@ public enum OwnObjects {
     guard chain.policy == nil, chain.name == dropChain || chain.name == answerChain else {
       return false
     }
-    return chain.rules.first?.comment?.hasPrefix("\(label) chain ") ?? false
+    return chain.rules.first?.comment?.hasPrefix(chainLabel) ?? false
       && chain.rules.allSatisfy(owns)
   }
 
@@ -95,10 +102,29 @@ public enum OwnObjects {
     owns(rule) && (rule.target?.name == dropChain || rule.target?.name == answerChain)
   }
 
-  /// The first rule of our chains: counts, decides nothing, and says which shape the chain has.
+  /// A first rule of our chains that bears their mark alone: it counts, and decides nothing.
   static func versionRule(makesTable: Bool) -> String {
-    let text = makesTable ? tableMark : "\(label) chain \(version)"
-    return "-m comment --comment \"\(text)\""
+    "-m comment --comment \"\(mark(makesTable))\""
+  }
+
+  /// Rules of ours with the mark of their chain, which says what shape it has.
+  ///
+  /// - Parameters:
+  ///   - rules: The rules, without `-A CHAIN`.
+  ///   - isApart: Whether the mark stands in a rule of its own, for rules that come and go. Else it
+  ///     stands in the first one's comment: each rule more is looked at for every packet of the host.
+  ///   - makesTable: Whether the table was not there before us.
+  /// - Returns: The rules of the chain.
+  static func marked(_ rules: [String], isApart: Bool, makesTable: Bool) -> [String] {
+    guard !isApart, let first = rules.first else {
+      return [versionRule(makesTable: makesTable)] + rules
+    }
+    return [first.replacing(label, with: mark(makesTable) + ":", maxReplacements: 1)]
+      + rules.dropFirst()
+  }
+
+  private static func mark(_ makesTable: Bool) -> String {
+    "\(chainLabel)\(version)" + (makesTable ? tableMark : "")
   }
 
   /// The comment of a set entry: why, and which inner host it is kept from.

@@ -7,62 +7,73 @@ enum PeerRules {
   /// Rules for each block.
   case each([PlainBlock])
 
-  /// Rules that drop what the peers send to the port they are blocked from.
-  var drops: [String] {
-    switch self {
-    case .members(let family, let transports, _):
-      transports.map {
-        "-p \($0) \(asks(family, "src,dst")) \(labelled("blocked peer")) -j DROP"
-      }
-    case .each(let blocks): blocks.map(\.drop)
-    }
-  }
-
-  /// Rules that keep what this host answers away from connection tracking.
-  var untracked: [String] {
-    switch self {
-    case .members(let family, let transports, _):
-      transports.map {
-        "-p \($0) \(asks(family, "dst,src")) \(labelled("opens nothing to a blocked peer")) "
-          + "-j CT --notrack"
-      }
-    case .each(let blocks): blocks.map(\.untracked)
-    }
-  }
-
-  /// Rules that drop what inner hosts behind a forward send to the peers.
-  var dropsFromInside: [String] {
+  /// The rules that do one thing to the peers.
+  func rules(_ rule: PeerRule) -> [String] {
     switch self {
     case .members(let family, let transports, let inner):
-      inner.flatMap { host in
-        transports.map {
-          "-s \(host)/\(family.bitWidth) -p \($0) \(asks(family, "dst,src")) "
-            + "\(labelled("inner host to a blocked peer")) -j DROP"
-        }
+      let hosts: [IPAddress?] = rule.namesInner ? inner : [nil]
+      return hosts.flatMap { host in
+        transports.map { rule.text(membersOf: family, $0, inner: host) }
       }
-    case .each(let blocks): blocks.compactMap(\.dropFromInside)
+    case .each(let blocks): return blocks.compactMap(rule.text(of:))
     }
   }
 
-  /// Rules that drop what the peers send to inner hosts, by the port it is delivered to.
-  var dropsToInside: [String] {
+  /// Rules as a chain of ours holds them: with our mark.
+  func marked(_ rules: [String], makesTable: Bool) -> [String] {
     switch self {
-    case .members(let family, let transports, let inner):
-      inner.flatMap { host in
-        transports.map {
-          "-d \(host)/\(family.bitWidth) -p \($0) \(asks(family, "src,dst")) "
-            + "\(labelled("blocked peer to an inner host")) -j DROP"
-        }
-      }
-    case .each(let blocks): blocks.compactMap(\.dropToInside)
+    case .members: OwnObjects.marked(rules, isApart: false, makesTable: makesTable)
+    case .each: OwnObjects.marked(rules, isApart: true, makesTable: makesTable)
     }
   }
+}
 
-  private func asks(_ family: AddressFamily, _ sides: String) -> String {
-    "-m set --match-set \(OwnObjects.setName(family)) \(sides)"
+/// What a rule of ours does to a packet, and by which of its ends it finds the peer.
+struct PeerRule: Hashable {
+  /// Whether the peer sent the packet; else it is sent to the peer.
+  private let isFromPeer: Bool
+  /// Whether it is for an inner host behind a forward alone.
+  let namesInner: Bool
+  /// What is said of it where a set holds the peers.
+  private let label: String
+  private let action: String
+
+  /// Drops what a peer sends to the port it is blocked from.
+  static let drop = PeerRule(
+    isFromPeer: true, namesInner: false, label: "blocked peer", action: "DROP")
+  /// Keeps what this host answers away from connection tracking: it opens no flow (facts C6).
+  static let untracked = PeerRule(
+    isFromPeer: false, namesInner: false, label: "opens nothing to a blocked peer",
+    action: "CT --notrack")
+  /// Drops what an inner host behind a forward sends to a peer: it passes no OUTPUT (facts C13).
+  static let dropFromInside = PeerRule(
+    isFromPeer: false, namesInner: true, label: "inner host to a blocked peer", action: "DROP")
+  /// Drops what a peer sends to an inner host, by the port it is delivered to.
+  static let dropToInside = PeerRule(
+    isFromPeer: true, namesInner: true, label: "blocked peer to an inner host", action: "DROP")
+
+  /// The rule for all members of our set.
+  func text(membersOf family: AddressFamily, _ transport: IPProtocol, inner: IPAddress?) -> String {
+    let host = inner.map { "\(isFromPeer ? "-d" : "-s") \(Self.cidr(IPPrefix($0))) " } ?? ""
+    let sides = isFromPeer ? "src,dst" : "dst,src"
+    return "\(host)-p \(transport) -m set --match-set \(OwnObjects.setName(family)) \(sides) "
+      + "-m comment --comment \"\(OwnObjects.label) \(label)\" -j \(action)"
   }
 
-  private func labelled(_ words: String) -> String {
-    "-m comment --comment \"\(OwnObjects.label) \(words)\""
+  /// The rule for one block, in the form `iptables-save` prints, so that it can be deleted by its
+  /// text; `nil` where it is for an inner host and the block names none.
+  func text(of block: PlainBlock) -> String? {
+    guard let inner = block.inner else { return namesInner ? nil : text(of: block, nil) }
+    return text(of: block, namesInner ? IPPrefix(inner) : nil)
   }
+
+  private func text(of block: PlainBlock, _ inner: IPPrefix?) -> String {
+    let (source, destination) = isFromPeer ? (block.prefix, inner) : (inner, block.prefix)
+    let ends = [source.map { "-s \(Self.cidr($0))" }, destination.map { "-d \(Self.cidr($0))" }]
+    return ends.compactMap(\.self).joined(separator: " ")
+      + " -p \(block.transport) -m \(block.transport) \(isFromPeer ? "--dport" : "--sport") "
+      + "\(block.port) -m comment --comment \"\(block.note)\" -j \(action)"
+  }
+
+  private static func cidr(_ prefix: IPPrefix) -> String { "\(prefix.address)/\(prefix.length)" }
 }

@@ -163,7 +163,7 @@ struct Placement {
         peers, backend: backend, family: family,
         makesTable: table("raw").map(OwnObjects.made) ?? true))
     // What stood there for a block that is over goes too.
-    guard !peers.dropsToInside.isEmpty || standing.places(family).contains(places[1]) else {
+    guard !peers.rules(.dropToInside).isEmpty || standing.places(family).contains(places[1]) else {
       return
     }
     add(
@@ -248,7 +248,7 @@ struct Placement {
     }
     let hooks = isReverting ? hooks.withoutNewJumps(in: table) : hooks
     if hooks.stand(in: table) { return }
-    rules.append(hooks.restoreText(replacing: table))
+    rules += hooks.restoreTexts(replacing: table)
   }
 }
 

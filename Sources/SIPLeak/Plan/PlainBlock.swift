@@ -63,6 +63,12 @@ public struct PlainBlock: Sendable, Hashable {
   /// Whether it is over at a time.
   func isOver(at time: Double) -> Bool { until.map { Double($0) <= time } ?? false }
 
+  /// The one of two that ends later.
+  func orLonger(_ other: PlainBlock?) -> PlainBlock {
+    guard let other, let until else { return self }
+    return other.until.map { $0 > until } ?? true ? other : self
+  }
+
   /// Makes one that ends after a time; the end is a whole second, and no earlier than asked.
   ///
   /// - Parameters:
@@ -128,31 +134,8 @@ extension PlainBlock: Comparable {
   }
 }
 
-/// The rules of a plain block, and how they are known again.
+/// How the rules of a plain block, made by ``PeerRule``, are known again.
 extension PlainBlock {
-  /// What the peer sends to the port.
-  var drop: String { "-s \(cidr(prefix)) \(match("--dport")) -j DROP" }
-
-  /// What this host answers from the port: it opens no flow (facts C6).
-  var untracked: String { "-d \(cidr(prefix)) \(match("--sport")) -j CT --notrack" }
-
-  /// What the inner host sends to the peer from the port (facts C13).
-  var dropFromInside: String? {
-    inner.map { "-s \(cidr(IPPrefix($0))) -d \(cidr(prefix)) \(match("--sport")) -j DROP" }
-  }
-
-  /// What the peer sends to the inner host's port.
-  var dropToInside: String? {
-    inner.map { "-s \(cidr(prefix)) -d \(cidr(IPPrefix($0))) \(match("--dport")) -j DROP" }
-  }
-
-  /// The form `iptables-save` prints, so that a rule can be deleted by its text.
-  private func cidr(_ prefix: IPPrefix) -> String { "\(prefix.address)/\(prefix.length)" }
-
-  private func match(_ option: String) -> String {
-    "-p \(transport) -m \(transport) \(option) \(port) -m comment --comment \"\(note)\""
-  }
-
   /// The block that a rule is of, or `nil` for any other rule.
   ///
   /// The peer is where the port is not: `--dport` is the port it sends to, `--sport` the port it is

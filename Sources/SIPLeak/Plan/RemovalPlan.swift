@@ -21,7 +21,7 @@ public struct RemovalPlan: Sendable {
   public var absent: [IPAddress]
   /// Input for `ipset restore`, run after the rules are gone; empty when nothing is to be done.
   public var setText: String
-  /// Rules to remove, one transaction a table.
+  /// Rules to remove, one transaction a table; several where many plain blocks go.
   public var rules: [BlockPlan.RestoreText]
   /// Tables that we made and that are to go if they are empty afterwards.
   public var tables: [MadeTable]
@@ -40,6 +40,8 @@ public struct RemovalPlan: Sendable {
     public var name: String
     /// Whether it goes only if it has no chain at all, empty ones included: those are not ours.
     public var onlyWithoutChains = false
+    /// Whether our mark is gone, so that it goes only if our chain is the first thing it ever held.
+    public var onlyIfOldest = false
   }
 
   /// Whether there is nothing to take back.
@@ -119,17 +121,8 @@ public struct RemovalPlan: Sendable {
         )
       }
     }
-    let gone = snapshot.plainRules.filter { isGone($0.block) }
-    name(gone.map(\.block))
-    var seen: Set<PlainRule.Place> = []
-    for place in gone.map(\.place) where seen.insert(place).inserted {
-      let lines = gone.filter { $0.place == place }.map(\.rule.deletion)
-      rules.append(
-        BlockPlan.RestoreText(
-          backend: place.backend, family: place.family, table: place.table,
-          text: (["*\(place.table)"] + lines + ["COMMIT"]).map { $0 + "\n" }.joined(),
-          undo: "", makesTable: false))
-    }
+    name(snapshot.plainRules.map(\.block).filter(isGone))
+    rules += snapshot.deletions(of: isGone)
   }
 
   /// Names plain blocks that go, each once.
@@ -165,6 +158,14 @@ public struct RemovalPlan: Sendable {
           if foreign {
             kept.append("chain \(name) in \(table.name): a rule that is not ours jumps to it")
             continue
+          }
+          if isLeftOver, name == OwnObjects.dropChain, ruleset.backend == .nft,
+            Hooks.tables.contains(table.name)
+          {
+            tables.append(
+              MadeTable(
+                backend: ruleset.backend, family: ruleset.family, name: table.name,
+                onlyIfOldest: true))
           }
           lines += OwnObjects.removal(
             of: name, leavingMark: isMade && table.chain(OwnObjects.dropChain) != nil)

@@ -32,9 +32,7 @@ struct StandingRules {
     var longest: [String: PlainBlock] = [:]
     for rule in rules {
       guard let block = changes[rule.block.element] ?? rule.block else { continue }
-      let known = longest[block.element] ?? block
-      longest[block.element] =
-        known.until.map { old in block.until.map { $0 > old } ?? true } == true ? block : known
+      longest[block.element] = block.orLonger(longest[block.element])
     }
     kept = longest.values.filter { !$0.isOver(at: time) }.sorted()
     over = longest.values.filter { $0.isOver(at: time) }.sorted()
@@ -53,7 +51,8 @@ struct StandingRules {
       guard let block = changes[rule.block.element] ?? rule.block, !block.isOver(at: time) else {
         continue
       }
-      blocks[block.element] = block
+      // A run that died may have left the old end beside the new one.
+      blocks[block.element] = block.orLonger(blocks[block.element])
     }
     for block in new { blocks[block.element] = block }
     return blocks.values.sorted()

@@ -94,15 +94,16 @@ public enum PlanText {
   }
 
   private static func summary(_ plan: BlockPlan, isApplying: Bool) -> String {
+    if !plan.obstacles.isEmpty {
+      let lifted = plan.lifted.isEmpty ? "" : "; what is over would be lifted"
+      return "Nobody \(isApplying ? "was" : "would be") blocked\(lifted)."
+    }
     if plan.isRenewal {
       if !plan.lifted.isEmpty { return "No new block; what is over would be lifted." }
       if !plan.moved.isEmpty { return "No new block; those that stand would move into our sets." }
       return plan.isPlain
         ? "No new block; what is missing of our rules would be put back."
         : "No new block; the rules that ask our sets are gone and would be put back."
-    }
-    if !plan.obstacles.isEmpty {
-      return isApplying ? "Nobody was blocked." : "Nobody would be blocked."
     }
     let blocked = Set(plan.entries.map(\.address)).count
     let all = blocked + Set(plan.omissions.map(\.address)).count

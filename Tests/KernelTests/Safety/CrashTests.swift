@@ -131,6 +131,38 @@ extension Kernel {
       }
     }
 
+    @Test("Killed between the transactions that many plain blocks take, the next run completes it")
+    func many() async throws {
+      try await Host.with(.nft) { host in
+        let many = (1...120).map { "198.18.0.\($0)" }
+        let words = Holder.rules.blocking + many
+        let calls = try await host.knife.calls(words)
+        let changes = calls.indices.filter { calls[$0].isChange }
+        #expect(changes.count == 3, "\(calls)")
+        let complete = try await host.saved()
+        try await host.expectPurged("whole")
+        let lifting = ["unblock", "--all", "--no-history"]
+        for call in changes {
+          for moment in [Knife.Moment.before, .after] {
+            let name = "\(moment) \(call) \(calls[call].tool)"
+            try await host.knife.kill(words, at: call + 1, moment)
+            try await host.expectOthersUntouched(name)
+            #expect(try await host.sipleak(words).status == 0, "\(name)")
+            #expect(try await host.saved() == complete, "\(name)")
+            // What is left of a lift that died is lifted by the next one.
+            let lifts = try await host.knife.calls(lifting)
+            let last = try #require(lifts.lastIndex { $0.isChange })
+            #expect(try await host.sipleak(words).status == 0, "\(name)")
+            try await host.knife.kill(lifting, at: last + 1, moment)
+            try await host.expectOthersUntouched(name)
+            #expect(try await host.sipleak(lifting).status == 0, "\(name)")
+            #expect(try await host.saved().contains { $0.contains("until") } == false, "\(name)")
+            try await host.expectPurged(name)
+          }
+        }
+      }
+    }
+
     @Test(
       "Killed at any step of an unblock or a purge, it has touched nobody's rule, and the next ends it",
       arguments: [Backend.nft, .legacy], Holder.allCases)

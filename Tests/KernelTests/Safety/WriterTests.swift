@@ -79,8 +79,13 @@ extension Kernel {
 
     @Test(
       "While another program adds, removes, flushes and reloads, it loses nothing, nor do our blocks",
-      arguments: [Backend.nft, .legacy], [BlockRequest.Place.raw, .beforeStateRule])
-    func writers(backend: Backend, place: BlockRequest.Place) async throws {
+      arguments: [Backend.nft, .legacy],
+      [
+        BlockRequest(place: .raw), BlockRequest(place: .beforeStateRule),
+        BlockRequest(place: .beforeStateRule, isPlain: true),
+      ])
+    func writers(backend: Backend, request: BlockRequest) async throws {
+      let place = request.place
       try await Scene.with(Ground(backend: backend, family: .ipv4)) { scene in
         let pbx = scene.lab.pbx
         let server = try scene.serve()
@@ -132,7 +137,8 @@ extension Kernel {
               let before = try await Observation.live(
                 SIPLeak.SIPEndpoints(), access: scene.access)
               let plan = BlockPlan(
-                BlockRequest(named: named, place: place), audit: Audit(before),
+                BlockRequest(named: named, place: place, isPlain: request.isPlain),
+                audit: Audit(before),
                 observation: before, policy: AuditPolicy())
               guard plan.obstacles.isEmpty, !plan.isEmpty else { return false }
               let outcome = try await Enforcement(access: scene.access, verifyAfter: 0).apply(
@@ -181,7 +187,7 @@ extension Kernel {
         #expect(!left.contains("sipleak") && !left.contains("SIPLEAK"))
         #expect(applied > 0)
         print(
-          "writers \(backend.rawValue) \(place.rawValue): \(await writer.changes) changes during "
+          "writers \(backend.rawValue) \(place.rawValue)\(request.isPlain ? " plain" : ""): \(await writer.changes) changes during "
             + "\(Self.rounds) applies: \(applied) applied, \(repeated) plans made afresh, "
             + "refused \(refused), nothing to plan \(planless)")
       }

@@ -112,6 +112,51 @@ extension Kernel {
     }
 
     @Test(
+      "A forwarded plain block that is over or unblocked leaves no rule of its own in any table",
+      arguments: Ground.all)
+    func lifted(ground: Ground) async throws {
+      try await Scene.with(ground) { scene in
+        let inner = try await load(scene)
+        let before = try await scene.saved()
+        let server = try SIPServer.start(on: scene.lab.other, address: inner.address)
+        let attacker = try scene.client(scene.lab.attacker)
+        let match = "-s \(scene.attacker) -d \(inner.address) -p udp --dport 5060"
+        func rules() async throws -> Int {
+          try await scene.saved().count { $0.contains("sipleak: until ") }
+        }
+        let access = HostAccess(scene.lab.pbx.namespace)
+        for isOver in [true, false] {
+          try await scene.whileAllowed(match, chain: "FORWARD") {
+            try await scene.expectIn(attacker, at: scene.pbx, server, requests: 1)
+          }
+          let request = BlockRequest(seconds: isOver ? 1 : 3600, isPlain: true)
+          _ = try await scene.block(request)
+          #expect(try await rules() == 4)
+          if isOver {
+            let ended = await eventually {
+              (try? await scene.audit())?.blocks.map(\.state) == [.expired]
+            }
+            #expect(ended)
+            let (plan, _) = try await scene.block(BlockRequest(isPlain: true))
+            #expect(plan.entries.isEmpty && plan.lifted.count == 1)
+          } else {
+            let removal = try await RemovalPlan.live(.addresses([scene.attacker]), access: access)
+            try await Enforcement(access: access).apply(removal) { _ in }
+          }
+          #expect(try await rules() == 0)
+          // Nothing is left that would keep an allowed peer out.
+          try await scene.whileAllowed(match, chain: "FORWARD") {
+            try await scene.expectIn(attacker, at: scene.pbx, server, requests: 1)
+          }
+          try await scene.lab.pbx.run(["conntrack", "-F"])
+        }
+        let purge = try await RemovalPlan.live(.purge, access: access)
+        try await Enforcement(access: access).apply(purge) { _ in }
+        #expect(try await scene.saved() == before)
+      }
+    }
+
+    @Test(
       "A lured inner PBX behind a masquerade with random ports is cut off from the peer named",
       arguments: Ground.all, [false, true])
     func randomPorts(ground: Ground, isPlain: Bool) async throws {
