@@ -73,6 +73,7 @@ struct StateOptions: ParsableArguments {
     guard audit.isComplete, history.isWritable else { return notes }
     attempt { () throws(SIPLeakError) in
       try history.record(audit.findings, admitted: audit.admitted, at: time)
+      try history.note(audit.blocks, at: time)
     }
     return notes
   }

@@ -99,7 +99,7 @@ public enum PlanText {
       if !plan.moved.isEmpty { return "No new block; those that stand would move into our sets." }
       return plan.isPlain
         ? "No new block; what is missing of our rules would be put back."
-        : "No new block; the rules that ask our sets are gone and would be put back."
+        : "No new block; what is missing of the rules that ask our sets would be put back."
     }
     if !plan.obstacles.isEmpty {
       return isApplying ? "Nobody was blocked." : "Nobody would be blocked."
