@@ -278,6 +278,7 @@ extension Kernel {
               "203.0.113.66,udp:5060 is blocked in raw, and rule 3 of raw SIP"),
             "\(unblock)")
           #expect(!unblock.output.contains("is not blocked"), "\(unblock)")
+          #expect(unblock.output.hasPrefix("Nothing can be lifted.\n  Stays: 203."), "\(unblock)")
           #expect(unblock.output.ranges(of: "203.0.113.66").count == 1, "\(unblock)")
           #expect(try await scene.saved() == standing)
           try await scene.expectOut(attacker, at: scene.pbx, server)

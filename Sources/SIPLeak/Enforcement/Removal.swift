@@ -146,7 +146,9 @@ extension RemovalPlan {
       }
       var plan = RemovalPlan(request, snapshot: reading.snapshot)
       // No rule asks a set, or the reading had a problem: what holds a block stands in rules.
-      if let why = reading.snapshot.setsUnavailable, request == .purge || plan.isEmpty {
+      if let why = reading.snapshot.setsUnavailable,
+        request == .purge || plan.isEmpty && plan.stillBlocked.isEmpty
+      {
         plan.kept.append("a set of ours, if there is one: \(why)")
       }
       return plan

@@ -126,7 +126,9 @@ public enum PlanText {
     for address in plan.absent { lines.append("  \(address)   is not blocked") }
     for kept in plan.kept { lines.append("  Stays: \(EscapedText.terminal(kept))") }
     guard !plan.isEmpty else {
-      return joined(["Nothing of ours to remove."] + lines)
+      return joined(
+        [plan.stillBlocked.isEmpty ? "Nothing of ours to remove." : "Nothing can be lifted."]
+          + lines)
     }
     lines.insert(
       "Would lift \(plan.elements.count) block\(plan.elements.count == 1 ? "" : "s").", at: 0)
