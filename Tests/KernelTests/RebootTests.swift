@@ -142,6 +142,18 @@ extension Kernel {
           return (interface: words[1], address: words[3])
         }
         #expect(!addresses.isEmpty)
+        // Without a route it may come by any interface, the inside one too.
+        let inside = ["INPUT", "-i", "to-other", "-j", "ACCEPT"]
+        try await pbx.run(["iptables", "-I"] + inside)
+        for route in ["203.0.113.66", "203.0.113.0/24"] {
+          try await pbx.run(["ip", "route", "del", route, "dev", "to-attacker"])
+        }
+        let unrouted = try await sipleak("persist", "restore")
+        #expect(
+          unrouted.output.contains(
+            "203.0.113.66,udp:5060: accepted as NEW by filter INPUT 1 (no route leads to it now"),
+          "\(unrouted)")
+        try await pbx.run(["iptables", "-D"] + inside)
         for (interface, _) in addresses {
           try await pbx.run(["ip", "-4", "addr", "flush", "dev", interface])
         }

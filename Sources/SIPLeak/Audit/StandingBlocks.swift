@@ -122,7 +122,8 @@ extension StandingBlock {
     } else if !missing.isEmpty {
       state = .missingPart
       advice =
-        "it drops what the peer sends, but " + missing.map(\.consequence).joined(separator: ", ")
+        "it drops what the peer sends, but "
+        + missing.map(\.consequence).joined(separator: ", and ")
         + "; sipleak block --apply\(option) puts it back"
     }
   }
@@ -139,7 +140,7 @@ extension OwnBlock.Part {
   /// What follows from its absence while the rest stands.
   fileprivate var consequence: String {
     switch self {
-    case .peer: "only on its way to the inner host, and raw PREROUTING lets it be tracked"
+    case .peer: "only on its way to the inner host, behind connection tracking"
     case .answers:
       "raw OUTPUT lets this host's own packets to it be tracked: they keep a flow open by which it is "
         + "in again when the block ends"
