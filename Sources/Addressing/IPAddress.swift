@@ -97,7 +97,8 @@ extension IPAddress: LosslessStringConvertible {
   /// The address as RFC 5952 writes it, without brackets.
   public var description: String {
     guard family == .ipv6 else {
-      return networkBytes.map(String.init).joined(separator: ".")
+      let number = UInt32(truncatingIfNeeded: low)
+      return "\(number >> 24).\(number >> 16 & 255).\(number >> 8 & 255).\(number & 255)"
     }
     if bits >> 32 == 0xffff { return "::ffff:\(unmapped)" }
     let groups = stride(from: 112, through: 0, by: -16).map {

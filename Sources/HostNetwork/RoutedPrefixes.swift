@@ -31,32 +31,55 @@ extension HostNetwork {
     let names = try namesByIndex(&socket)
     var result: [RoutedPrefix] = []
     for family in AddressFamily.allCases {
-      var request = NetlinkRequest(type: RouteNumber.getRoute)
-      request.append(family.rawNumber)
-      request.append(bytes: [UInt8](repeating: 0, count: RouteNumber.routeHeader - 1))
-      let routes = try RouteSocket.dump(
-        request, operation: "read the host's routes", &socket, RoutedPrefixMessage.init)
-      result += routes.map { route in
+      for route in try routes(family, &socket) where route.isUnicast {
         let known = route.interfaces.sorted().map { name(of: $0, names) }
-        return RoutedPrefix(prefix: route.prefix, interfaces: known.isEmpty ? nil : known)
+        result.append(
+          RoutedPrefix(prefix: route.prefix, interfaces: known.isEmpty ? nil : known))
       }
     }
     return result
   }
+
+  /// The destinations of all routes of a family, whatever they do with a packet.
+  ///
+  /// Corresponds to the first word that `ip route show table all` prints of each.
+  ///
+  /// - Parameters:
+  ///   - family: The family.
+  ///   - namespace: The network namespace.
+  /// - Returns: The prefixes, in the kernel's order.
+  /// - Throws: ``HostNetworkError``.
+  public static func routeDestinations(
+    _ family: AddressFamily, in namespace: NetworkNamespace = .current
+  ) throws(HostNetworkError) -> [IPPrefix] {
+    var socket = try RouteSocket.open(.route, in: namespace)
+    return try routes(family, &socket).map(\.prefix)
+  }
+
+  private static func routes(
+    _ family: AddressFamily, _ socket: inout NetlinkSocket
+  ) throws(HostNetworkError) -> [RoutedPrefixMessage] {
+    var request = NetlinkRequest(type: RouteNumber.getRoute)
+    request.append(family.rawNumber)
+    request.append(bytes: [UInt8](repeating: 0, count: RouteNumber.routeHeader - 1))
+    return try RouteSocket.dump(
+      request, operation: "read the host's routes", &socket, RoutedPrefixMessage.init)
+  }
 }
 
-/// A unicast route's destination and hops, as its message has them.
+/// A route's destination and hops, as its message has them.
 private struct RoutedPrefixMessage {
   var prefix: IPPrefix
+  var isUnicast: Bool
   var interfaces: Set<UInt32> = []
 
   init?(_ message: NetlinkMessage, _ payload: RawSpan) throws(MalformedNetlink) {
     guard message.type == RouteNumber.newRoute,
       let family = AddressFamily(rawNumber: try payload.field(UInt8.self, at: 0)),
-      // RTN_UNICAST
-      try payload.field(UInt8.self, at: 7) == 1,
       try payload.field(UInt32.self, at: 8) & RouteNumber.isCloned == 0
     else { return nil }
+    // RTN_UNICAST
+    isUnicast = try payload.field(UInt8.self, at: 7) == 1
     let length = Int(try payload.field(UInt8.self, at: 1))
     var destination = IPAddress(family: family, bits: 0)
     var hops: Set<UInt32> = []

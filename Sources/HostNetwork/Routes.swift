@@ -234,18 +234,7 @@ public struct RouteLookup: ~Copyable {
     to peer: IPAddress, from local: IPAddress? = nil, mark: UInt32? = nil
   ) throws(HostNetworkError) -> Route? {
     let operation = "look up the route to \(peer)"
-    if let local, local.family != peer.family {
-      throw HostNetworkError(
-        .kernel, operation: operation, errno: .invalidArgument,
-        message: "\(local) is of the other address family")
-    }
-    let width = UInt8(peer.family.bitWidth)
-    var request = NetlinkRequest(type: RouteNumber.getRoute)
-    request.append(bytes: [peer.family.rawNumber, width, local == nil ? 0 : width, 0])
-    request.append(bytes: [UInt8](repeating: 0, count: RouteNumber.routeHeader - 4))
-    request.attribute(RouteNumber.destination, bytes: peer.networkBytes)
-    if let local { request.attribute(RouteNumber.source, bytes: local.networkBytes) }
-    if let mark { request.attribute(RouteNumber.mark, host: mark) }
+    let request = try Self.request(Question(peer: peer, local: local, mark: mark))
     var found: RouteMessage?
     var isMalformed = false
     do throws(NetlinkError) {
@@ -257,21 +246,119 @@ public struct RouteLookup: ~Copyable {
         }
       }
     } catch  where error.code == .refused {
-      switch error.errno {
-      // Routes that refuse are answered as errors (fib_props of the kernel).
-      case .networkUnreachable?: return nil
-      case .noRouteToHost?: return Route(kind: .unreachable)
-      case .permissionDenied?: return Route(kind: .prohibit)
-      default: throw HostNetworkError(error)
+      guard let errno = error.errno, let refused = Self.refusals[errno] else {
+        throw HostNetworkError(error)
       }
+      return refused
     } catch {
       throw HostNetworkError(error)
     }
     guard !isMalformed, let found else {
       throw HostNetworkError(.malformed, operation: operation)
     }
-    return Route(
-      interface: found.outInterface.map { HostNetwork.name(of: $0, names) },
-      gateway: found.gateways.first, source: found.source ?? local, kind: found.kind)
+    return route(found, from: local)
+  }
+
+  /// A question for a route.
+  public struct Question: Sendable, Hashable {
+    /// The destination.
+    public var peer: IPAddress
+    /// The source; for one that isn't an address of the host there is no route.
+    public var local: IPAddress?
+    /// The packet's mark, for policy rules.
+    public var mark: UInt32?
+
+    /// Makes a question.
+    public init(peer: IPAddress, local: IPAddress? = nil, mark: UInt32? = nil) {
+      self.peer = peer
+      self.local = local
+      self.mark = mark
+    }
+  }
+
+  /// The routes of many packets, asked for with few calls.
+  ///
+  /// - Parameter questions: The packets.
+  /// - Returns: The answers in order, what ``route(to:from:mark:)`` returns or throws for each.
+  /// - Throws: ``HostNetworkError`` when the kernel cannot be asked at all.
+  public mutating func routes(
+    _ questions: [Question]
+  ) throws(HostNetworkError) -> [Result<Route?, HostNetworkError>] {
+    let operation = "look up routes"
+    // What is not answered at all was malformed or lost.
+    var answers: [Result<Route?, HostNetworkError>] = questions.map { _ in
+      .failure(HostNetworkError(.malformed, operation: operation))
+    }
+    var asked: [Int] = []
+    asked.reserveCapacity(questions.count)
+    var requests: [NetlinkRequest] = []
+    requests.reserveCapacity(questions.count)
+    for (number, question) in questions.enumerated() {
+      do throws(HostNetworkError) {
+        requests.append(try Self.request(question))
+        asked.append(number)
+      } catch {
+        answers[number] = .failure(error)
+      }
+    }
+    var found: [(number: Int, route: RouteMessage)] = []
+    found.reserveCapacity(asked.count)
+    let refusals: [NetlinkRefusal]
+    do throws(NetlinkError) {
+      refusals = try socket.batch(
+        requests, atOnce: NetlinkSocket.answersAtOnce, operation: operation
+      ) { index, message, payload in
+        guard let route = try? RouteMessage(message, payload) else { return }
+        found.append((asked[index], route))
+      }
+    } catch {
+      throw HostNetworkError(error)
+    }
+    for (number, message) in found {
+      answers[number] = .success(route(message, from: questions[number].local))
+    }
+    for refusal in refusals {
+      answers[asked[refusal.index]] =
+        Self.refusals[refusal.errno].map { .success($0) }
+        ?? .failure(
+          HostNetworkError(.kernel, operation: operation, errno: refusal.errno))
+    }
+    return answers
+  }
+
+  /// Routes that refuse are answered as errors (`fib_props` of the kernel).
+  private static let refusals: [Errno: Route?] = [
+    .networkUnreachable: nil, .noRouteToHost: Route(kind: .unreachable),
+    .permissionDenied: Route(kind: .prohibit),
+  ]
+
+  private static func request(
+    _ question: Question
+  ) throws(HostNetworkError) -> NetlinkRequest {
+    let peer = question.peer
+    if let local = question.local, local.family != peer.family {
+      throw HostNetworkError(
+        .kernel, operation: "look up the route to \(peer)", errno: .invalidArgument,
+        message: "\(local) is of the other address family")
+    }
+    let width = UInt8(peer.family.bitWidth)
+    var request = NetlinkRequest(type: RouteNumber.getRoute)
+    var header = [UInt8](repeating: 0, count: RouteNumber.routeHeader)
+    header[0] = peer.family.rawNumber
+    header[1] = width
+    header[2] = question.local == nil ? 0 : width
+    request.append(bytes: header)
+    request.attribute(RouteNumber.destination, bytes: peer.networkBytes)
+    if let local = question.local {
+      request.attribute(RouteNumber.source, bytes: local.networkBytes)
+    }
+    if let mark = question.mark { request.attribute(RouteNumber.mark, host: mark) }
+    return request
+  }
+
+  private func route(_ message: RouteMessage, from local: IPAddress?) -> Route {
+    Route(
+      interface: message.outInterface.map { HostNetwork.name(of: $0, names) },
+      gateway: message.gateways.first, source: message.source ?? local, kind: message.kind)
   }
 }

@@ -17,23 +17,28 @@ public struct NetlinkRefusal: Sendable, Hashable {
 
 extension NetlinkSocket {
   /// So many refusals fit the default receive buffer, even if every request is refused.
-  private static let batchLength = 128
+  public static let refusalsAtOnce = 128
+  /// So many answers of some hundred bytes each do: the kernel counts what it keeps them in.
+  public static let answersAtOnce = 32
   /// The default send buffer holds three times as much.
   private static let batchSize = 64 * 1024
 
   /// Sends many requests, many a call, and waits until the kernel has done them all.
   ///
   /// The kernel carries them out in order and each by itself: one that is refused doesn't keep the
-  /// others from being done. Data that a request returns is thrown away. Corresponds to
-  /// `mnl_nlmsg_batch`.
+  /// others from being done. Corresponds to `mnl_nlmsg_batch`.
   ///
   /// - Parameters:
   ///   - requests: The requests; `NLM_F_REQUEST` is added.
+  ///   - atOnce: How many are sent with one call; what they all return has to fit the receive
+  ///     buffer.
   ///   - operation: What is being done, for error messages.
+  ///   - body: Called for every message that a request returns, with the request's number from 0.
   /// - Returns: Those that were refused, in order.
   /// - Throws: ``NetlinkError``; some may have been done by then.
   public mutating func batch(
-    _ requests: some Sequence<NetlinkRequest>, operation: String
+    _ requests: some Sequence<NetlinkRequest>, atOnce: Int = refusalsAtOnce, operation: String,
+    _ body: (Int, NetlinkMessage, RawSpan) -> Void = { _, _, _ in }
   ) throws(NetlinkError) -> [NetlinkRefusal] {
     guard !isBusy else { throw NetlinkError(.busy, operation: operation) }
     var refusals: [NetlinkRefusal] = []
@@ -46,11 +51,11 @@ extension NetlinkSocket {
       guard !request.isOversized else { throw NetlinkError(.invalidRequest, operation: operation) }
       if let last = waiting {
         let isFull =
-          count - done == Self.batchLength
+          count - done == atOnce
           || bytes.count + last.bytes.count + request.bytes.count > Self.batchSize
         append(last, isLast: isFull, to: &bytes)
         if isFull {
-          try exchange(bytes, from: done, count: count - done, operation, &refusals)
+          try exchange(bytes, from: done, count: count - done, operation, &refusals, body)
           bytes.removeAll(keepingCapacity: true)
           done = count
         }
@@ -60,7 +65,7 @@ extension NetlinkSocket {
     }
     if let last = waiting {
       append(last, isLast: true, to: &bytes)
-      try exchange(bytes, from: done, count: count - done, operation, &refusals)
+      try exchange(bytes, from: done, count: count - done, operation, &refusals, body)
     }
     return refusals
   }
@@ -75,7 +80,7 @@ extension NetlinkSocket {
 
   private mutating func exchange(
     _ bytes: [UInt8], from start: Int, count: Int, _ operation: String,
-    _ refusals: inout [NetlinkRefusal]
+    _ refusals: inout [NetlinkRefusal], _ body: (Int, NetlinkMessage, RawSpan) -> Void
   ) throws(NetlinkError) {
     // Stays set when this is left by an error: answers may be on their way still.
     isBusy = true
@@ -107,6 +112,7 @@ extension NetlinkSocket {
           return
         case .broken(let code):
           throw NetlinkError(code, operation: operation)
+        case .data: body(start + index, message, datagram.extracting(message.payload))
         default:
           continue
         }

@@ -30,13 +30,13 @@ public struct NetlinkRequest: Sendable {
   }
 
   /// Appends bytes as they are; call it for the fixed part only, before any attribute.
-  public mutating func append(bytes more: some Sequence<UInt8>) {
+  public mutating func append(bytes more: [UInt8]) {
     bytes.append(contentsOf: more)
     setLength()
   }
 
   /// Appends an attribute of raw bytes.
-  public mutating func attribute(_ type: UInt16, bytes payload: some Sequence<UInt8>) {
+  public mutating func attribute(_ type: UInt16, bytes payload: [UInt8]) {
     let start = open(type)
     bytes.append(contentsOf: payload)
     close(start)

@@ -164,10 +164,11 @@ struct BlockCommand: AsyncParsableCommand {
     let isLive = source.folder == nil
     let history =
       if isLive { state.open(for: source.namespace) } else { try? state.openForReading() }
-    // Cron may run nothing else: who is admitted today must be known tomorrow.
-    let notes = history.flatMap {
-      StateOptions.exchange($0, audit, at: observation.sample.time)
-    }
+    let time = observation.sample.time
+    let notes = history.flatMap { StateOptions.notes(of: $0, at: time) }
+    // Cron may run nothing else: who is admitted today must be known tomorrow. Whatever comes of
+    // it, and after it: it is no reason for a block to wait.
+    defer { if let history { StateOptions.record(audit, in: history, at: time) } }
     var request = BlockRequest(
       named: addresses, place: place, seconds: UInt32(seconds ?? Self.usualSeconds),
       limits: limiting.limits(
@@ -284,7 +285,8 @@ struct BlockCommand: AsyncParsableCommand {
         try history.record(plan, answer: outcome.answer, at: observation.sample.time)
       }
     }
-    await state.keepForBoot(source.namespace, isVerbose: verbose)
+    await state.keepForBoot(
+      source.namespace, standing: outcome.verification.snapshot, isVerbose: verbose)
     // A saved rule that asks no set loads without one.
     if source.namespace.name == nil, !plan.isPlain { StateOptions.warnOfBoot() }
     switch outcome.answer {

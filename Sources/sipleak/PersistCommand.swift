@@ -161,10 +161,12 @@ extension StateOptions {
   ///
   /// - Parameters:
   ///   - isWanted: Whether to do so where the units are not installed.
+  ///   - known: The firewall as it was read at this moment; `nil`: it is read.
   ///   - leftOut: Blocks that were not put back just now; `nil` where nothing was put back.
   /// - Throws: `SIPLeakError` when they cannot be read or written.
   func saveBlocks(
-    isWanted: Bool = false, leftOut: [SavedBlocks.Block]? = nil
+    isWanted: Bool = false, standing known: FirewallSnapshot? = nil,
+    leftOut: [SavedBlocks.Block]? = nil
   ) async throws(SIPLeakError) {
     guard !isOff,
       isWanted || state != nil || hasSavedBlocks || BootUnits.areInstalled()
@@ -174,14 +176,18 @@ extension StateOptions {
         .history, "blocks cannot be saved for the next boot: \(History.usualFolder) is not there",
         advice: "`sudo mkdir -m 700 \(History.usualFolder)` makes it; or name a folder by --state.")
     }
-    let reading: FirewallReading
+    let snapshot: FirewallSnapshot
     do throws(FirewallError) {
-      reading = try await FirewallHost.snapshot(HostAccess().tools)
+      if let known {
+        snapshot = known
+      } else {
+        snapshot = try await FirewallHost.snapshot(HostAccess().tools).snapshot
+      }
     } catch {
       throw SIPLeakError(.unreadable, "cannot save the blocks: \(error)")
     }
-    guard reading.snapshot.sets != nil else { return }
-    var blocks = SavedBlocks(reading.snapshot, at: Date().timeIntervalSince1970)
+    guard snapshot.sets != nil else { return }
+    var blocks = SavedBlocks(snapshot, at: Date().timeIntervalSince1970)
     blocks.keepLeftOut(of: (try? SavedBlocks.load(from: folder)) ?? nil, leftOut)
     try blocks.save(in: folder)
   }
@@ -220,10 +226,12 @@ extension StateOptions {
   }
 
   /// Saves the blocks of this host after a change; a failure is said, and the change stands.
-  func keepForBoot(_ namespace: NamespaceOptions, isVerbose: Bool) async {
+  func keepForBoot(
+    _ namespace: NamespaceOptions, standing known: FirewallSnapshot? = nil, isVerbose: Bool
+  ) async {
     // What stands in a container's namespace is not this host's to put back.
     guard namespace.name == nil else { return }
-    do throws(SIPLeakError) { try await saveBlocks() } catch {
+    do throws(SIPLeakError) { try await saveBlocks(standing: known) } catch {
       Console.report(error, isVerbose: isVerbose)
     }
   }

@@ -67,15 +67,26 @@ struct StateOptions: ParsableArguments {
   ///   - time: When the host was read, in seconds since 1970 UTC.
   /// - Returns: The notes as they were before the audit, or `nil` when they cannot be read.
   static func exchange(_ history: History, _ audit: Audit, at time: Double) -> HistoryNotes? {
+    let notes = notes(of: history, at: time)
+    record(audit, in: history, at: time)
+    return notes
+  }
+
+  /// What a history says, or `nil` when it cannot be read.
+  static func notes(of history: History, at time: Double) -> HistoryNotes? {
     var notes: HistoryNotes?
     attempt { () throws(SIPLeakError) in notes = try history.notes(at: time) }
+    return notes
+  }
+
+  /// Writes down what an audit saw, if it saw all.
+  static func record(_ audit: Audit, in history: History, at time: Double) {
     // What was read in part may be wrong, and would be remembered.
-    guard audit.isComplete, history.isWritable else { return notes }
+    guard audit.isComplete, history.isWritable else { return }
     attempt { () throws(SIPLeakError) in
       try history.record(audit.findings, admitted: audit.admitted, at: time)
       try history.note(audit.blocks, at: time)
     }
-    return notes
   }
 
   /// Why it is not known who was welcome, where no notes of a history could be had.

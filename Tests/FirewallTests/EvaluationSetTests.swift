@@ -89,6 +89,29 @@ struct EvaluationSetTests {
         == opposite)
   }
 
+  @Test(
+    "An address and a port are read alike, plainly written or not, and nonsense is not guessed at",
+    arguments: [
+      ("203.0.113.66,udp:5060", Expected.yes), ("203.0.113.66/32,UDP:5060", .yes),
+      ("203.0.113.66-203.0.113.66,udp:5060", .yes), ("203.0.113.64/26,udp:5060", .yes),
+      ("203.0.113.65/26,udp:5060", .yes), ("203.0.113.66,udp:5060-5061", .yes),
+      ("203.0.113.66,udp:05060", .yes), ("203.0.113.66,tcp:5060", .no),
+      ("203.0.113.66,5060", .no), ("203.0.113.66,udp:5061", .no),
+      ("203.0.113.67,udp:5060", .no), ("203.0.113.0/26,udp:5060", .no),
+      ("203.0.113.66,udp:", .unknown), ("203.0.113.66,udp:65536", .unknown),
+      ("203.0.113.66,udp:5060x", .unknown), ("203.0.113.66,udp:-1", .unknown),
+      ("203.0.113.66", .unknown), ("203.0.113.66,", .unknown), (",udp:5060", .unknown),
+      ("203.0.113.256,udp:5060", .unknown), ("203.0.113,udp:5060", .unknown),
+      ("203.0.113.66/33,udp:5060", .unknown), ("203.0.113.66,udp:5060,", .unknown),
+      ("203.0.113.66,udp:5060,1.2.3.4", .unknown), ("2001:db8::1,udp:5060", .unknown),
+    ])
+  func elements(element: String, expected: Expected) throws {
+    let sets = "create s hash:net,port family inet\nadd s \(element)\n"
+    #expect(
+      Expected(
+        try Given.answer("-m set --match-set s src,dst", Given.packet(), sets: sets)) == expected)
+  }
+
   @Test("--return-nomatch turns exceptions round, in types that have them")
   func exceptions() throws {
     let packet = try Given.packet()

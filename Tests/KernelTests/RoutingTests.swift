@@ -1,4 +1,5 @@
 import Addressing
+import Conntrack
 import HostNetwork
 import Lab
 import SIPLeak
@@ -43,6 +44,94 @@ extension Kernel {
           "dev", "to-attacker", "onlink", "nexthop", "via", gateways[1], "dev", "to-other", "onlink"
         )
         #expect(try choices() == RouteChoices(uplinks: ["to-attacker"], isMultipath: true))
+      }
+    }
+
+    @Test(
+      "Routes asked for together are those asked for one by one", arguments: AddressFamily.allCases)
+    func together(family: AddressFamily) async throws {
+      try await Lab.with { lab in
+        let v4 = family == .ipv4
+        func ip(_ words: String...) async throws {
+          try await lab.pbx.run(["ip", v4 ? "-4" : "-6"] + words)
+        }
+        let via = "\(lab.other.address(family))"
+        let nets =
+          v4
+          ? ["10.1.0.0/16", "10.1.2.0/24", "10.2.0.0/16", "10.3.0.0/16", "10.4.0.0/16"]
+          : ["fd01::/32", "fd01:0:1::/48", "fd02::/32", "fd03::/32", "fd04::/32"]
+        try await ip("route", "add", nets[0], "via", via)
+        try await ip("route", "add", nets[1], "dev", "to-attacker")
+        try await ip("route", "add", "unreachable", nets[2])
+        try await ip("route", "add", "prohibit", nets[3])
+        try await ip("route", "add", "blackhole", nets[4])
+        // More than are sent with one call, of every kind, and one that none leads to.
+        var peers = (0..<40).flatMap { number in
+          nets.compactMap { IPPrefix($0) }.map {
+            IPAddress(family: family, bits: $0.address.bits + UInt128(number) * 7)
+          }
+        }
+        peers += [
+          lab.pbx.address(family), lab.carrier.address(family), lab.attacker.address(family),
+          try #require(IPAddress(v4 ? "192.88.99.1" : "2001:db8:ffff::1")),
+        ]
+        for local in [nil, lab.pbx.address(family), lab.attacker.address(family)] {
+          var lookup = try RouteLookup(in: lab.pbx.namespace)
+          let together = try lookup.routes(
+            peers.map { RouteLookup.Question(peer: $0, local: local) })
+          #expect(together.count == peers.count)
+          for (peer, answer) in zip(peers, together) {
+            let alone = Result { () throws(HostNetworkError) in
+              try lookup.route(to: peer, from: local)
+            }
+            switch (answer, alone) {
+            case (.success(let one), .success(let other)): #expect(one == other, "\(peer)")
+            case (.failure(let one), .failure(let other)): #expect(one.errno == other.errno)
+            default: Issue.record("\(peer): \(answer), alone \(alone)")
+            }
+          }
+          let kinds = Set(together.map { try? $0.get()?.kind })
+          if local == nil { #expect(kinds.isSuperset(of: [.unreachable, .prohibit, nil])) }
+        }
+        var lookup = try RouteLookup(in: lab.pbx.namespace)
+        let mixed = try lookup.routes([
+          RouteLookup.Question(peer: peers[0], local: lab.pbx.address(v4 ? .ipv6 : .ipv4)),
+          RouteLookup.Question(peer: lab.carrier.address(family)),
+        ])
+        #expect(throws: HostNetworkError.self) { try mixed[0].get() }
+        #expect(try mixed[1].get()?.interface == "to-carrier")
+        #expect(try lookup.routes([]).isEmpty)
+      }
+    }
+
+    @Test("What is observed of many peers is what the kernel says of each")
+    func observed() async throws {
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
+        for words in [
+          ["ip", "route", "add", "10.0.0.0/8", "via", "\(leaky.lab.other.address4)"],
+          ["ip", "route", "add", "10.1.2.0/24", "dev", "to-attacker"],
+          ["ip", "route", "add", "unreachable", "10.9.0.0/16"],
+        ] { try await pbx.run(words) }
+        let peers =
+          (0..<64).map { IPAddress(ipv4: 0x0a00_0000 + UInt32($0) * 0x0001_0041) }
+          + [IPAddress(ipv4: 0x0a01_0200), IPAddress(ipv4: 0x0a01_02ff)]
+        _ = try pbx.load(
+          peers.lazy.map { peer in
+            Flow(
+              from: Endpoint(peer, 5060), to: Endpoint(pbx.address4, 5060), isAnswered: true,
+              seconds: 3600)
+          })
+        for rules in [[], ["ip", "rule", "add", "from", "all", "tos", "0x10", "lookup", "100"]] {
+          if !rules.isEmpty { try await pbx.run(rules) }
+          let observed = try await leaky.observe().network.peerRoutes
+          #expect(Set(observed.map(\.peer)).isSuperset(of: peers))
+          for entry in observed {
+            let alone = try HostNetwork.route(
+              to: entry.peer, from: pbx.address4, in: pbx.namespace)
+            #expect(entry.route == alone, "\(entry.peer)")
+          }
+        }
       }
     }
 

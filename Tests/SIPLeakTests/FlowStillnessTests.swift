@@ -133,7 +133,8 @@ import Testing
       now.earlier = try reading(first, dropped[0]).sample
       now.earlier?.time -= 2
       now.problems = problems
-      return Verification(plan, before: before, now: now, policy: AuditPolicy())
+      return Verification(
+        plan, BlockedPackets(plan, in: before), before: before, now: now, policy: AuditPolicy())
     }
     let still = try verify(held(packets: (5, 7)), held(timeout: 98, packets: (5, 7)), [10, 30])
     #expect(still.answer == .verified, "\(still.lines)")

@@ -35,8 +35,15 @@ import Testing
     #expect(only.head.isEmpty && only.parts.count == 1)
   }
 
-  @Test("So many entries that a set might not hold them are tried in one dry run")
-  func tooMany() {
-    #expect(SetText(Self.text(500_001), processors: 4).parts.count == 1)
+  @Test(
+    "A dry run tries some of many entries, the first and the last among them, whole lines each",
+    arguments: [0, 1, 99, 100, 101, 2500, 10_007], [true, false])
+  func sample(entries: Int, isTerminated: Bool) {
+    let cut = SetText(Self.text(entries, isTerminated: isTerminated), processors: 3)
+    let all = String(decoding: cut.parts.joined(), as: UTF8.self).split(separator: "\n")
+    let sample = String(decoding: cut.sample(100), as: UTF8.self).split(separator: "\n")
+    #expect(sample.count == min(entries, 100))
+    #expect(sample.first == all.first && sample.last == all.last)
+    #expect(Set(sample).count == sample.count && Set(sample).isSubset(of: Set(all)))
   }
 }

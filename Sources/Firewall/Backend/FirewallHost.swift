@@ -48,6 +48,54 @@ public enum FirewallHost {
     return assembly.reading
   }
 
+  /// Reads all but the sets, which are known otherwise.
+  ///
+  /// Listing the entries of large sets takes longer than all the rest: ipset looks up the protocol of
+  /// each in a file.
+  ///
+  /// - Parameters:
+  ///   - context: Where the tools are run.
+  ///   - sets: The sets as they are known to be.
+  /// - Returns: What ``snapshot(_:)`` returns, with these sets in it.
+  /// - Throws: ``FirewallError`` as ``snapshot(_:)``.
+  public static func snapshot(
+    _ context: ToolContext, sets: [AddressSet]
+  ) async throws(FirewallError) -> FirewallReading {
+    var assembly = FirewallAssembly(
+      try await FirewallObservation(context: context, listsSets: false).read())
+    try assembly.run()
+    assembly.reading.snapshot.sets = sets
+    return assembly.reading
+  }
+
+  /// How many entries a set has, by its header alone.
+  ///
+  /// Corresponds to `ipset list -t NAME`. What has run out is counted until the kernel clears it away.
+  ///
+  /// - Parameters:
+  ///   - set: The set's name.
+  ///   - context: Where ipset is run.
+  /// - Returns: The number.
+  /// - Throws: ``FirewallError``, also when there is no such set.
+  public static func entryCount(
+    of set: String, _ context: ToolContext
+  ) async throws(FirewallError) -> Int {
+    let result = try await context.run("ipset", ["list", "-t", set])
+    guard result.isSuccess else {
+      throw await context.failure(result, operation: "read the header of the set \(set)")
+    }
+    let word = "Number of entries: "
+    let lines = String(decoding: result.output, as: UTF8.self).split(separator: "\n")
+    guard let line = lines.first(where: { $0.hasPrefix(word) }),
+      let count = Int(line.dropFirst(word.count))
+    else {
+      throw FirewallError(
+        .toolFailed, operation: "read the header of the set \(set)",
+        expected: "a line `\(word)NUMBER`")
+    }
+    return count
+  }
+
   /// Reads a saved observation the same way.
   ///
   /// - Parameter files: The texts by name: `ipv4.nft.save`, `ipv6.nft.save`, `ipv4.legacy.save`,

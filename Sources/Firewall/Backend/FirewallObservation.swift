@@ -3,13 +3,15 @@ internal import Addressing
 /// Runs the tools that print the firewall.
 struct FirewallObservation {
   let context: ToolContext
+  /// Whether the entries of sets are wanted.
+  var listsSets = true
 
   func read() async throws(FirewallError) -> FirewallParts {
     async let nft4 = nft(.ipv4)
     async let nft6 = nft(.ipv6)
     async let legacy4 = legacy(.ipv4)
     async let legacy6 = legacy(.ipv6)
-    async let sets = print("ipset", ["save"], "read the sets")
+    async let sets = sets()
     async let native = native()
     var parts = FirewallParts()
     let outcomes = await [
@@ -60,6 +62,10 @@ struct FirewallObservation {
     } catch let error {
       return .failure(error)
     }
+  }
+
+  private func sets() async -> Outcome {
+    listsSets ? await print("ipset", ["save"], "read the sets") : .success(.absent)
   }
 
   private func nft(_ family: AddressFamily) async -> Outcome {

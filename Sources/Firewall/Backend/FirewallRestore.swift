@@ -90,28 +90,30 @@ extension FirewallHost {
     own.environment["XTABLES_LOCKFILE"] = "/dev/null"
     var last = ""
     for flags in [["-n"], ["-U", "-r", "-n"]] {
-      guard let probe = try? await own.run("unshare", flags + ["true"]) else { continue }
-      guard probe.isSuccess else {
-        last = probe.standardError
-        continue
+      switch await load(rules, sets, tool, flags, own) {
+      case .notPossible(let why): last = why
+      case let outcome: return outcome
       }
-      return await load(rules, sets, tool, flags, own)
     }
-    return .notPossible(
-      "no network namespace can be made" + (last.isEmpty ? "" : ": \(last.trimmingEnd())"))
+    return .notPossible("no network namespace can be made" + (last.isEmpty ? "" : ": \(last)"))
   }
+
+  private static let begun = "begun"
 
   /// Both inputs in one namespace: the sets first, of which the shell knows how long they are.
   private static func load(
     _ rules: [UInt8], _ sets: [UInt8], _ tool: String, _ flags: [String], _ context: ToolContext
   ) async -> DryRun {
-    var script = ""
+    // Once it says so there is a namespace, and what fails then is the load.
+    var script = "echo \(begun); "
     if !sets.isEmpty { script += "head -c \(sets.count) | ipset restore || exit 1; " }
     script += rules.isEmpty ? "exit 0" : "exec \(tool) --noflush"
     do {
       let result = try await context.run(
         "unshare", flags + ["sh", "-c", script], input: sets + rules)
-      return result.isSuccess ? .loaded : .failed(result.standardError.trimmingEnd())
+      if result.isSuccess { return .loaded }
+      let words = result.standardError.trimmingEnd()
+      return result.output.starts(with: begun.utf8) ? .failed(words) : .notPossible(words)
     } catch let error {
       return .notPossible(error.description)
     }

@@ -51,12 +51,14 @@ public struct Enforcement: Sendable {
     report: @Sendable (Step) -> Void
   ) async throws(SIPLeakError) -> Outcome {
     let lock = try RunLock.take()
-    try await checkHolder(plan)
-    try await dryRun(plan, report: report)
-    try await checkUnchanged(plan, since: before)
+    // What can be worked out beforehand is, while other programs are waited for.
+    async let sent = BlockedPackets(plan, in: before)
+    let now = try await prepare(plan, since: before, report: report)
+    async let filled = now.sets.map(plan.filling)
     try await writeSets(plan, before: before)
     try await writeRules(plan, before: before)
-    try await checkRules(plan, before: before)
+    let packets = await sent
+    try await checkRules(plan, packets, before: before, sets: await filled)
     for block in plan.lifted {
       report(Step(name: "lifted", text: "\(block.element): its time was over"))
     }
@@ -75,7 +77,7 @@ public struct Enforcement: Sendable {
     }
     let deleted = deleteFlows(plan, before: before, report: report)
     let verification = try await Verification.run(
-      plan, before: before, policy: policy, access: access, after: verifyAfter)
+      plan, packets, before: before, policy: policy, access: access, after: verifyAfter)
     for line in verification.lines { report(Step(name: line.answer.rawValue, text: line.text)) }
     if verification.mustBeTakenBack {
       try await takeBack(
@@ -90,88 +92,18 @@ public struct Enforcement: Sendable {
     return Outcome(answer: verification.answer, deleted: deleted, verification: verification)
   }
 
-  /// What is to hold the blocks is looked at again: ipset may have come or gone since the plan.
-  private func checkHolder(_ plan: BlockPlan) async throws(SIPLeakError) {
-    let hasSets = await FirewallHost.ipsetAvailable(access.tools)
-    if !hasSets, !plan.isPlain {
-      throw SIPLeakError(
-        .unchanged, "ipset is not installed, or the kernel has no sets",
-        advice: "These blocks are entries of a set: apt-get install ipset, or run it again for "
-          + "plain rules. Nothing was changed.")
-    }
-    if hasSets, plan.isPlain, !plan.request.isPlain {
-      throw SIPLeakError(
-        .unchanged, "sets can be used now, and could not when the block was planned",
-        advice: "Nothing was changed. Run it again.")
-    }
-  }
-
-  /// Loads our own text in an empty namespace first: `--test` alone misses much (facts E4).
-  private func dryRun(
-    _ plan: BlockPlan, report: @Sendable (Step) -> Void
-  ) async throws(SIPLeakError) {
-    var loaded = 0
-    for rules in plan.rules {
-      // Our rules name the set, also where only they are renewed.
-      let lines =
-        plan.setFamilies == [rules.family]
-        ? plan.setText : plan.setText.lines(ofFamily: rules.family)
-      let sets = plan.isPlain ? "" : OwnObjects.createLine(rules.family) + "\n" + lines
-      // In an empty table there is nothing to delete and only the first place to insert at.
-      let text = rules.text.forEmptyTable
-      switch await SetText(sets).dryRun(
-        rules: Array(text.utf8), backend: rules.backend, family: rules.family, access.tools)
-      {
-      case .loaded: loaded += 1
-      case .failed(let words):
-        throw SIPLeakError(
-          .unchanged, "the dry run refused our own rules",
-          advice: words.contains("Message too long")
-            ? "Nothing was changed. In a user namespace, such as a rootless container, the kernel "
-              + "takes about 100 plain rules at once: block fewer, or install ipset."
-            : "Nothing was changed. Run again with --verbose and report what it says.",
-          detail: words)
-      case .notPossible(let why):
-        report(Step(name: "dry run", text: "not possible: \(why)"))
-        return
-      }
-    }
-    if loaded > 0 { report(Step(name: "dry run", text: "our rules load in an empty namespace")) }
-  }
-
-  /// Nothing is written on what is not so any more: a reload in between changes every verdict.
-  private func checkUnchanged(
-    _ plan: BlockPlan, since before: Observation
-  ) async throws(SIPLeakError) {
-    let now: FirewallReading
-    do throws(FirewallError) {
-      now = try await FirewallHost.snapshot(access.tools)
-    } catch {
-      throw SIPLeakError(
-        .unchanged, "\(error)", advice: error.advice ?? "", detail: error.standardError ?? "")
-    }
-    let old = before.sample.firewall.snapshot
-    // At the head of a table a probe of ours, a trace or a listener, may come or go meanwhile.
-    let isSame =
-      plan.request.place == .raw
-      ? Stability.isSame(now.snapshot, old) : Stability.isSameByPosition(now.snapshot, old)
-    guard now.problems.isEmpty, isSame else {
-      var error = SIPLeakError(
-        .unchanged, "the firewall changed while the block was planned",
-        advice: "Nothing was changed. Run it again when the firewall stands still.")
-      error.isStale = now.problems.isEmpty
-      throw error
-    }
-  }
-
   /// The rules are judged before any flow is deleted: a block that does not hold is taken back.
+  ///
+  /// The rules are read again, and of our sets how many entries they have: the kernel has taken each
+  /// that was written, and to list them takes as long as to write them. The verification lists them.
+  /// The sets are given as they are if all was written; `nil` where there are none.
   private func checkRules(
-    _ plan: BlockPlan, before: Observation
+    _ plan: BlockPlan, _ packets: BlockedPackets, before: Observation, sets: [AddressSet]?
   ) async throws(SIPLeakError) {
     do throws(FirewallError) {
       var now = before
-      now.sample.firewall = try await FirewallHost.snapshot(access.tools)
-      guard let failed = Verification.firstNotRefused(plan, before: before, now: now) else {
+      now.sample.firewall = try await readAgain(plan, sets: sets)
+      guard let failed = Verification.firstNotRefused(plan, packets, now: now) else {
         return
       }
       throw FirewallError(
@@ -180,6 +112,29 @@ public struct Enforcement: Sendable {
       try await takeBack(
         plan, before: before, rules: plan.rules, because: "the block does not hold", error)
     }
+  }
+
+  private func readAgain(
+    _ plan: BlockPlan, sets: [AddressSet]?
+  ) async throws(FirewallError) -> FirewallReading {
+    guard let sets else { return try await FirewallHost.snapshot(access.tools) }
+    async let counted = Self.areCounted(plan, sets, access.tools)
+    let reading = try await FirewallHost.snapshot(access.tools, sets: sets)
+    // Another number may be no fault, such as of an entry that has run out: looked at whole.
+    return await counted ? reading : try await FirewallHost.snapshot(access.tools)
+  }
+
+  /// Whether our sets have as many entries as they should.
+  private static func areCounted(
+    _ plan: BlockPlan, _ sets: [AddressSet], _ tools: ToolContext
+  ) async -> Bool {
+    for family in plan.setFamilies {
+      let name = OwnObjects.setName(family)
+      let expected = sets.first { $0.name == name }?.entries.count
+      let count = try? await FirewallHost.entryCount(of: name, tools)
+      guard let count, count == expected else { return false }
+    }
+    return true
   }
 
   private func writeSets(_ plan: BlockPlan, before: Observation) async throws(SIPLeakError) {
@@ -290,57 +245,5 @@ extension FirewallError {
   var reason: String {
     guard expected == nil, standardError == nil, let found else { return description }
     return "\(description): \(found)"
-  }
-}
-
-extension BlockPlan {
-  /// Lines for `ipset restore` that put our sets back as they were, one input a set.
-  func setUndo(before: FirewallSnapshot) -> [String] {
-    setFamilies.map { family in
-      guard before.ownSet(family) != nil else { return "destroy \(OwnObjects.setName(family))\n" }
-      return memberUndo(family, before: before, moved: moved)
-    }
-  }
-
-  /// The same for the members of one set; the set stays.
-  func memberUndo(
-    _ family: AddressFamily, before: FirewallSnapshot, moved: [OwnBlock] = []
-  ) -> String {
-    let name = OwnObjects.setName(family)
-    let old = Dictionary(
-      (before.ownSet(family)?.entries ?? []).map { ($0.element, $0) },
-      uniquingKeysWith: { first, _ in first })
-    let elements =
-      moved.filter { $0.family == family }.map(\.element)
-      + entries.filter { $0.address.family == family }.map(\.element)
-    return elements.map { element in
-      guard let standing = old[element] else { return "del -exist \(name) \(element)\n" }
-      return "add -exist \(name) \(element) timeout \(standing.timeout ?? 0) "
-        + "comment \"\(OwnObjects.plain(standing.comment ?? OwnObjects.label))\"\n"
-    }.joined()
-  }
-}
-
-extension String {
-  /// The lines of an `ipset restore` input that concern our set of a family.
-  fileprivate func lines(ofFamily family: AddressFamily) -> String {
-    let name = " \(OwnObjects.setName(family)) "
-    return split(separator: "\n").filter { $0.contains(name) }.map { $0 + "\n" }.joined()
-  }
-
-  /// A restore input as it would be written for a table without rules.
-  fileprivate var forEmptyTable: String {
-    split(separator: "\n").compactMap { line -> String? in
-      if line.hasPrefix("-D ") { return nil }
-      guard line.hasPrefix("-I ") else { return String(line) + "\n" }
-      var words = line.split(separator: " ", maxSplits: 3)
-      guard words.count == 4 else { return String(line) + "\n" }
-      words[2] = "1"
-      // A user's chain that the jump stands in is not there yet.
-      let chain = String(words[1])
-      let builtIn = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"].contains(chain)
-      let declaration = builtIn ? "" : ":\(chain) - [0:0]\n"
-      return declaration + words.joined(separator: " ") + "\n"
-    }.joined()
   }
 }

@@ -1,6 +1,6 @@
 import Addressing
 import Conntrack
-import Firewall
+public import Firewall
 import HostNetwork
 
 /// The proof that a block works: rules and flows read again and judged again.
@@ -36,7 +36,8 @@ public struct Verification: Sendable {
 
   /// Reads the host again, at once and after an interval, and judges.
   static func run(
-    _ plan: BlockPlan, before: Observation, policy: AuditPolicy, access: HostAccess, after: Double
+    _ plan: BlockPlan, _ packets: BlockedPackets, before: Observation, policy: AuditPolicy,
+    access: HostAccess, after: Double
   ) async throws(SIPLeakError) -> Verification {
     // The second reading is what counts: between the two a live flow would have shown itself.
     let now: Observation
@@ -47,18 +48,24 @@ public struct Verification: Sendable {
         Line(answer: .notYetSeen, text: "the host could not be read again: \(error.message)")
       ])
     }
-    return Verification(plan, before: before, now: now, policy: policy)
+    return Verification(plan, packets, before: before, now: now, policy: policy)
   }
+
+  /// The firewall that was judged, with our blocks in it; `nil` when it could not be read.
+  public private(set) var snapshot: FirewallSnapshot?
 
   /// Whether the block has to be taken back: it does not hold, or it cuts somebody who may come in.
   public private(set) var mustBeTakenBack = false
 
   /// Judges what was read after an apply; pure.
-  init(_ plan: BlockPlan, before: Observation, now: Observation, policy: AuditPolicy) {
+  init(
+    _ plan: BlockPlan, _ packets: BlockedPackets, before: Observation, now: Observation,
+    policy: AuditPolicy
+  ) {
     lines = []
+    snapshot = now.sample.firewall.snapshot
     var was = RepeatedEvaluation(Evaluation(before.sample.firewall.snapshot))
     var rules = RepeatedEvaluation(Evaluation(now.sample.firewall.snapshot))
-    let packets = BlockedPackets(plan, in: before)
     checkEntries(plan, packets, now: now, rules: rules)
     checkAdmission(plan, now: now, policy: policy)
     checkOthers(plan, packets.judge, was: &was, rules: &rules)
@@ -72,10 +79,10 @@ public struct Verification: Sendable {
 
   /// The first planned peer whose packets the rules do not certainly refuse, or `nil`.
   static func firstNotRefused(
-    _ plan: BlockPlan, before: Observation, now: Observation
+    _ plan: BlockPlan, _ packets: BlockedPackets, now: Observation
   ) -> IPAddress? {
     var walks = RefusalWalks(
-      BlockedPackets(plan, in: before),
+      packets,
       rules: RepeatedEvaluation(Evaluation(now.sample.firewall.snapshot)))
     return plan.entries.indices.first { number in
       if case .letIn = walks.answer(of: number) { true } else { false }

@@ -213,6 +213,8 @@ private struct HostReader {
     return inside + own.filter { !inside.contains($0) }
   }
 
+  private static let questionsAtOnce = 2048
+
   /// The routes back to the peers of flows to SIP, one question a pair of addresses.
   private mutating func routes(
     to flows: [Flow], in network: NetworkFacts
@@ -230,14 +232,24 @@ private struct HostReader {
     // Grown by doubling, each would be there twice at its largest.
     asked.reserveCapacity(min(flows.count, 1 << 16))
     result.reserveCapacity(min(flows.count, 1 << 16))
+    var ends: [PeerEnds] = []
+    var marks: [UInt32?] = []
     for flow in flows {
       guard
         let sides = FlowSides(
           flow, endpoints: endpoints, isLocal: { local.contains($0) || $0.isLoopback }),
-        asked.insert(PeerEnds(peer: sides.peer.address, local: sides.wire.address)).inserted
+        asked.insert(PeerEnds(sides)).inserted
       else { continue }
-      result.append(routing.route(sides, mark: flow.mark))
+      ends.append(PeerEnds(sides))
+      marks.append(flow.mark)
+      // So that a million questions do not stand in memory at once.
+      if ends.count == Self.questionsAtOnce {
+        result += routing.routes(ends, marks: marks)
+        ends.removeAll(keepingCapacity: true)
+        marks.removeAll(keepingCapacity: true)
+      }
     }
+    result += routing.routes(ends, marks: marks)
     note(routing.problems)
     return result
   }

@@ -74,7 +74,7 @@ extension BlockPlan {
   private mutating func choose(audit: Audit, observation: Observation, policy: AuditPolicy) {
     var blockability = Blockability(observation, policy: policy)
     let named = Set(request.named)
-    var chosen: Set<Entry> = []
+    var chosen: Set<Target> = []
     var omitted: Set<IPAddress> = []
     func isNamed(_ address: IPAddress) -> Bool { named.contains(address) }
 
@@ -101,7 +101,8 @@ extension BlockPlan {
             reason: finding.cause.rawValue, grade: finding.grade,
             seconds: request.limits.seconds(request.seconds, for: peer.address),
             inner: request.place == .raw && !isOurs ? finding.delivered.address : nil)
-          if chosen.insert(entry).inserted { entries.append(entry) }
+          // The grade is for the reader; two flows of one peer make one entry.
+          if chosen.insert(Target(entry)).inserted { entries.append(entry) }
         }
       }
     }
@@ -116,9 +117,26 @@ extension BlockPlan {
     for address in request.named where !met.contains(address) {
       nameWithoutFlow(address, observation: observation, blockability: &blockability)
     }
-    // The grade is for the reader; two flows of one peer make one entry.
-    var seen: Set<String> = []
-    entries = entries.filter { seen.insert($0.element).inserted }
+    keepOneOfEach()
+  }
+
+  /// What makes two entries one and the same block.
+  private struct Target: Hashable {
+    var prefix: IPPrefix
+    var transport: IPProtocol
+    var port: UInt16
+
+    init(_ entry: Entry) {
+      prefix = entry.prefix
+      transport = entry.transport
+      port = entry.port
+    }
+  }
+
+  private mutating func keepOneOfEach() {
+    var seen: Set<Target> = []
+    seen.reserveCapacity(entries.count)
+    entries.removeAll { !seen.insert(Target($0)).inserted }
   }
 
   /// A leak of somebody who is also only to be looked at is not blocked unnamed.
@@ -178,12 +196,12 @@ extension BlockPlan {
           address: address, why: "the rest of \(prefix): \(why)",
           isOnRequest: false))
     }
-    var seen: Set<String> = []
-    entries = entries.filter { seen.insert($0.element).inserted }
+    keepOneOfEach()
   }
 
   /// Leaves blocks that stand for longer as long as they are.
   private mutating func keepLonger(_ blocks: [OwnBlock]) {
+    guard !blocks.isEmpty else { return }
     let standing = Dictionary(
       blocks.filter { !$0.isOver }.map { ($0.element, $0.timeout) },
       uniquingKeysWith: { first, second in first == 0 || second == 0 ? 0 : max(first, second) })
@@ -265,6 +283,7 @@ extension BlockPlan {
   /// An operator whose trunk was blocked may have flushed raw to get it back; while no hook stands
   /// the members of our sets are cut by nothing.
   private func wokenObstacles(_ audit: Audit, _ standing: [OwnBlock]) -> [String] {
+    guard !standing.isEmpty else { return [] }
     let planned = Set(entries.map(\.element))
     let hooked = Set(standing.filter(\.isHooked).map(\.element))
     let over = Set(standing.filter(\.isOver).map(\.element))
@@ -333,10 +352,11 @@ extension BlockPlan {
       "add -exist \(OwnObjects.setName(block.family)) \(block.element) timeout \(block.timeout) "
         + "comment \"\(block.memberComment)\""
     }
+    let names = Dictionary(uniqueKeysWithValues: families.map { ($0, OwnObjects.setName($0)) })
+    var comments = MemberComments()
     let adds = entries.map { entry in
-      "add -exist \(OwnObjects.setName(entry.address.family)) \(entry.element) "
-        + "timeout \(entry.seconds) "
-        + "comment \"\(OwnObjects.comment(entry))\""
+      "add -exist \(names[entry.address.family] ?? "") \(entry.element) "
+        + "timeout \(entry.seconds) comment \"\(comments.comment(of: entry))\""
     }
     return (creates + moves + adds).map { $0 + "\n" }.joined()
   }

@@ -45,6 +45,13 @@ public enum OwnObjects {
       + "maxelem 1000000 counters comment"
   }
 
+  /// The set that ``createLine(_:)`` makes.
+  static func emptySet(_ family: AddressFamily) -> AddressSet {
+    AddressSet(
+      name: setName(family), type: setType, family: family,
+      createOptions: ["timeout", "0", "maxelem", "1000000", "counters", "comment"])
+  }
+
   /// The lines that remove a chain of ours.
   ///
   /// In a table of ours the mark stays until the table itself goes, so that whoever finds what a

@@ -33,7 +33,7 @@ struct Placement {
       let ours = entries.filter { $0.address.family == family }
       if !ours.isEmpty {
         switch request.place {
-        case .raw: placeRaw(family, ours.map { PlainBlock($0, from: standing.time) })
+        case .raw: placeRaw(family, blocks(ours))
         case .beforeStateRule: placeBeforeStateRule(family, ours, audit)
         }
       }
@@ -126,6 +126,18 @@ struct Placement {
       of: family, transports: transports, inner: inner.sorted())
   }
 
+  /// The blocks of entries as rules of their own; for a set, one of each kind that rules are made for.
+  private func blocks(_ entries: [BlockPlan.Entry]) -> [PlainBlock] {
+    struct Kind: Hashable {
+      var transport: IPProtocol
+      var inner: IPAddress?
+    }
+    var seen: Set<Kind> = []
+    return entries.filter {
+      standing.isPlain || seen.insert(Kind(transport: $0.transport, inner: $0.inner)).inserted
+    }.map { PlainBlock($0, from: standing.time) }
+  }
+
   private mutating func placeRaw(
     _ family: AddressFamily, _ new: [PlainBlock], backend given: Backend? = nil
   ) {
@@ -216,7 +228,7 @@ struct Placement {
       let place = PlainRule.Place(
         backend: group[0].backend, family: family, table: group[0].table)
       let blocks = standing.blocks(
-        in: [place], besides: entries.map { PlainBlock($0, from: standing.time) })
+        in: [place], besides: self.blocks(entries))
       add(
         Hooks.beforeStateRules(
           group, peers(family, blocks, isRaw: false), backend: place.backend,

@@ -42,8 +42,10 @@ struct Knife {
     esac
     # The dry run's namespace is not the one that is changed.
     [ "$(readlink /proc/$$/ns/net)" = "$(readlink /proc/$victim/ns/net)" ] || change=
-    echo "$tool $change" >> $folder/calls
-    if [ "$(wc -l < $folder/calls)" != "$(cat $folder/at)" ]; then
+    # What is asked before the first change is asked side by side.
+    call=$(flock $folder/script sh -c 'echo "$1" >> "$2"; wc -l < "$2"' - \
+      "$tool $change" $folder/calls)
+    if [ "$call" != "$(cat $folder/at)" ]; then
       if [ -e $folder/fail-$tool ] && [ -n "$change" ]; then exit 1; fi
       exec "$tool" "$@"
     fi

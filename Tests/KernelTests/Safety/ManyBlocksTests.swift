@@ -2,8 +2,9 @@ import Addressing
 import Conntrack
 import Firewall
 import Lab
-import SIPLeak
 import Testing
+
+@testable import SIPLeak
 
 extension Kernel {
   /// As many sources as a botnet has, in one run.
@@ -71,6 +72,51 @@ extension Kernel {
         #expect(try await leaky.save() == rules)
         #expect(try await leaky.save("ip6tables-save") == rules6)
         #expect(try await pbx.run(["ipset", "save"]).output.isEmpty)
+      }
+    }
+
+    @Test("What is taken to be in our sets after an apply, without listing them, is in them")
+    func notListed() async throws {
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
+        for family in AddressFamily.allCases {
+          try await pbx.run([
+            "ip", family == .ipv4 ? "-4" : "-6", "route", "add", "default", "via",
+            "\(leaky.lab.other.address(family))",
+          ])
+        }
+        // A first run makes one set; the second finds members in it and makes the other.
+        var known = 0
+        for peers in [(0..<4).map(Self.peer), (3..<2500).map(Self.peer)] {
+          _ = try pbx.load(
+            peers.enumerated().lazy.map { number, peer in
+              Flow(
+                from: Endpoint(peer, UInt16(1024 + number)),
+                to: Endpoint(pbx.address(peer.family), 5060), isAnswered: true, seconds: 3600)
+            })
+          let (plan, before) = try await leaky.plan()
+          let filled = plan.filling(before.sample.firewall.snapshot.sets ?? [])
+          let outcome = try await Enforcement(access: leaky.access, verifyAfter: 0).apply(
+            plan, before: before, policy: AuditPolicy()
+          ) { _ in }
+          #expect(outcome.answer == .verified)
+          let listed = try await leaky.observe().sample.firewall.snapshot.sets ?? []
+          #expect(Set(filled.map(\.name)) == Set(listed.map(\.name)))
+          for set in listed {
+            let ours = try #require(filled.first { $0.name == set.name })
+            #expect(OwnObjects.owns(ours) && ours.family == set.family && ours.type == set.type)
+            #expect(ours.entries.count == set.entries.count)
+            #expect(Set(ours.entries.map(\.element)) == Set(set.entries.map(\.element)))
+            #expect(Set(ours.entries.map(\.comment)) == Set(set.entries.map(\.comment)))
+            let count = try await FirewallHost.entryCount(of: set.name, leaky.access.tools)
+            #expect(count == set.entries.count)
+          }
+          known += plan.entries.count
+        }
+        #expect(known == 2500 + 1)
+        await #expect(throws: FirewallError.self) {
+          try await FirewallHost.entryCount(of: "nothing", leaky.access.tools)
+        }
       }
     }
   }

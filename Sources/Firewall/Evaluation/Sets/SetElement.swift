@@ -37,6 +37,7 @@ struct SetElementReader {
     {
       return [key]
     }
+    if isAddressAndPort, let key = Self.plainAddressAndPort(element) { return [key] }
     let parts = element.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
     // `bitmap:ip,mac` has elements without a MAC address: any.
     guard parts.count == dimensions.count || (parts.count == 1 && dimensions.last == .mac) else {
@@ -125,7 +126,7 @@ struct SetElementReader {
       else { return [] }
       return [number << 16 | UInt32(type) << 8 | UInt32(low)]
     }
-    let ends = rest.split(separator: "-", maxSplits: 1)
+    let ends = rest.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false)
     guard let (low, _) = ends.first.flatMap({ ConditionCompiler.portRange($0) }) else {
       return []
     }
@@ -134,8 +135,40 @@ struct SetElementReader {
     return (low...high).map { number << 16 | UInt32($0) }
   }
 
+  /// Whether elements are such as `203.0.113.66,udp:5060`.
+  private var isAddressAndPort: Bool {
+    family == .ipv4 && portsHaveProtocol && dimensions.count == 2 && dimensions[0] == .address
+      && dimensions[1] == .port
+  }
+
+  /// An element of ours: ten thousand blocks have as many.
+  private static func plainAddressAndPort(_ text: String) -> SetKey? {
+    guard let comma = text.utf8.firstIndex(of: 44), var key = plainIPv4(text.utf8[..<comma]) else {
+      return nil
+    }
+    var rest = text.utf8[text.utf8.index(after: comma)...]
+    let number: IPProtocol
+    if rest.starts(with: "udp:".utf8) {
+      number = .udp
+    } else if rest.starts(with: "tcp:".utf8) {
+      number = .tcp
+    } else {
+      return nil
+    }
+    rest = rest.dropFirst(4)
+    guard (1...5).contains(rest.count) else { return nil }
+    var port: UInt32 = 0
+    for byte in rest {
+      guard (48...57).contains(byte) else { return nil }
+      port = port * 10 + UInt32(byte - 48)
+    }
+    guard port <= UInt32(UInt16.max) else { return nil }
+    key.port = UInt32(number.rawValue) << 16 | port
+    return key
+  }
+
   /// A dotted quad with or without a length: nearly every element there is.
-  private static func plainIPv4(_ text: String.UTF8View) -> SetKey? {
+  private static func plainIPv4(_ text: some Sequence<UInt8>) -> SetKey? {
     var bits: UInt32 = 0
     var number: UInt32 = 0
     var digits = 0
