@@ -51,6 +51,9 @@ struct AuditCommand: AsyncParsableCommand {
         for problem in audit.problems {
           Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
         }
+        for advice in AuditLines.advice(audit) where !quiet {
+          Console.note("sipleak: \(EscapedText.terminal(advice))")
+        }
         if let correlation = audit.correlation, !quiet {
           for statement in correlation.statements {
             let length = Quantity.duration(correlation.seconds)

@@ -24,7 +24,8 @@ struct BlockCommand: AsyncParsableCommand {
       firewall meanwhile, all is read and planned again, up to five times without --sample.
 
       Exit status: 0 done, 1 failed and nothing changed, 4 failed and taken back, 5 failed and \
-      something is left (it says what).
+      something is left (it says what). With --format json a failure prints a document too: `result` \
+      and `error` say what became of it.
       """)
 
   @Argument(
@@ -117,7 +118,10 @@ struct BlockCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
-    try await Console.changing(isVerbose: verbose) {
+    let made = MadePlan()
+    try await Console.changing(
+      isVerbose: verbose, failing: { if format == .json { made.print($0) } }
+    ) {
       let access = try source.namespace.access()
       if limiting.unattended, addresses.isEmpty, source.folder == nil,
         !state.isKept(for: source.namespace)
@@ -145,7 +149,7 @@ struct BlockCommand: AsyncParsableCommand {
         // Names and commands once: what takes long makes a plan old.
         let policy = if let resolved { resolved } else { try await trust.policy(state.folder) }
         resolved = policy
-        return try await plan(observation, policy, access)
+        return try await plan(observation, policy, access, made)
       }
     }
   }
@@ -154,7 +158,7 @@ struct BlockCommand: AsyncParsableCommand {
   ///
   /// - Returns: The exit status.
   private func plan(
-    _ observation: Observation, _ policy: AuditPolicy, _ access: HostAccess
+    _ observation: Observation, _ policy: AuditPolicy, _ access: HostAccess, _ made: MadePlan
   ) async throws -> Int32 {
     let audit = Audit(observation, policy: policy)
     let isLive = source.folder == nil
@@ -172,6 +176,7 @@ struct BlockCommand: AsyncParsableCommand {
       backend: limiting.backend, prefix6: limiting.prefix6, isPlain: plain)
     request.shortens = seconds != nil
     let plan = BlockPlan(request, audit: audit, observation: observation, policy: policy)
+    made.take(plan, at: observation.sample.time)
     for problem in audit.problems {
       Console.note("sipleak: not read: \(EscapedText.terminal(problem))")
     }
@@ -189,7 +194,7 @@ struct BlockCommand: AsyncParsableCommand {
       if !(quiet && isIdle) { try show(plan, observation) }
       return isRefused ? 1 : 0
     }
-    let status = try await enforce(plan, observation, policy, access, history)
+    let status = try await enforce(plan, observation, policy, access, history, made)
     return plan.obstacles.isEmpty ? status : max(status, 1)
   }
 
@@ -213,7 +218,9 @@ struct BlockCommand: AsyncParsableCommand {
 
   private func show(_ plan: BlockPlan, _ observation: Observation) throws {
     switch format {
-    case .json: Console.print(try PlanJSON(plan, time: observation.sample.time).line())
+    case .json:
+      Console.print(
+        try PlanJSON(plan, time: observation.sample.time, isApplying: apply).line())
     case .restore: Console.print(PlanText.restoreText(plan))
     case .text:
       Console.print(
@@ -224,7 +231,7 @@ struct BlockCommand: AsyncParsableCommand {
 
   private func enforce(
     _ plan: BlockPlan, _ observation: Observation, _ policy: AuditPolicy, _ access: HostAccess,
-    _ history: History?
+    _ history: History?, _ made: MadePlan
   ) async throws(SIPLeakError) -> Int32 {
     Console.holdSignals()
     for omission in plan.omissions where format == .text {
@@ -260,6 +267,7 @@ struct BlockCommand: AsyncParsableCommand {
       if error.code != .notUndone { pending?.forget() }
       throw error
     }
+    made.take(outcome)
     var isToBeConfirmed = false
     if let confirmWithin, let pending {
       isToBeConfirmed = try await rearm(pending, seconds: confirmWithin, access)
@@ -271,7 +279,8 @@ struct BlockCommand: AsyncParsableCommand {
           "taken back in \(Quantity.duration(confirmWithin)) unless you run: sipleak confirm",
           style: style))
     }
-    if !isText {
+    // A failed check is an error, and its document says that too.
+    if !isText, outcome.answer != .failed {
       let json = PlanJSON(plan, time: observation.sample.time, outcome: outcome)
       if let line = try? json.line() { Console.print(line) }
     }

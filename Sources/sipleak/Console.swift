@@ -82,12 +82,19 @@ enum Console {
   }
 
   /// Runs the body of a verb that changes something.
+  ///
+  /// - Parameters:
+  ///   - isVerbose: Whether what the kernel and the tools said is shown.
+  ///   - failing: Called with what failed, for an answer that a program reads.
+  ///   - body: What to do.
+  /// - Throws: The exit code when it is not 0.
   static func changing(
-    isVerbose: Bool, _ body: () async throws -> Int32
+    isVerbose: Bool, failing: (SIPLeakError) -> Void = { _ in }, _ body: () async throws -> Int32
   ) async throws {
     let status: Int32
     do { status = try await body() } catch let error as SIPLeakError {
       report(error, isVerbose: isVerbose)
+      failing(error)
       switch error.code {
       case .undone: throw ExitCode(4)
       case .notUndone: throw ExitCode(5)

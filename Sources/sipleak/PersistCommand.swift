@@ -1,3 +1,4 @@
+import Addressing
 import ArgumentParser
 import FoundationEssentials
 import Firewall
@@ -112,8 +113,19 @@ struct PersistCommand: AsyncParsableCommand {
   /// After the firewall is loaded.
   struct RestoreBlocks: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      commandName: "restore", abstract: "Put saved blocks back; the second unit does.")
+      commandName: "restore", abstract: "Put saved blocks back; the second unit does.",
+      discussion: """
+        A block of an address that the rules admit by now, or of which that cannot be told (no address \
+        or route yet), is left out and named: it would cut somebody who may come in. It stays in the \
+        file until its time is over, for the next boot or the next `sipleak persist restore`; \
+        `sipleak unblock` forgets it. With --trust and its like those are left out too.
 
+        Exit status: 0 done, also where blocks were left out; 1 failed and nothing changed, 5 something \
+        is left (it says what).
+        """)
+
+    @OptionGroup var sip: EndpointOptions
+    @OptionGroup var trust: TrustOptions
     @OptionGroup var state: StateOptions
 
     func run() async throws {
@@ -122,11 +134,22 @@ struct PersistCommand: AsyncParsableCommand {
           Console.note("sipleak: no blocks were saved")
           return 0
         }
+        let policy = try await trust.policy(folder)
         Console.holdSignals()
         let style = Console.style
-        try await Enforcement().restore(saved, at: Date().timeIntervalSince1970) { step in
+        let leftOut = try await Enforcement().restore(
+          saved, at: Date().timeIntervalSince1970, endpoints: sip.endpoints, policy: policy
+        ) { step in
           Console.print(StepText.line(step.name, step.text, style: style))
         }
+        guard !leftOut.isEmpty || saved.leftOut != nil else { return 0 }
+        if !leftOut.isEmpty {
+          Console.note(
+            "sipleak: \(leftOut.count == 1 ? "1 block was" : "\(leftOut.count) blocks were") left out "
+              + "and kept in \(folder.appending(SavedBlocks.fileName)): `sipleak persist restore` tries "
+              + "again, `sipleak unblock ADDRESS` forgets one")
+        }
+        try await state.saveBlocks(isWanted: true, leftOut: leftOut)
         return 0
       }
     }
@@ -139,9 +162,11 @@ extension StateOptions {
   /// - Parameters:
   ///   - isWanted: Whether to do so where the units are not installed.
   ///   - known: The firewall as it was read at this moment; `nil`: it is read.
+  ///   - leftOut: Blocks that were not put back just now; `nil` where nothing was put back.
   /// - Throws: `SIPLeakError` when they cannot be read or written.
   func saveBlocks(
-    isWanted: Bool = false, standing known: FirewallSnapshot? = nil
+    isWanted: Bool = false, standing known: FirewallSnapshot? = nil,
+    leftOut: [SavedBlocks.Block]? = nil
   ) async throws(SIPLeakError) {
     guard !isOff,
       isWanted || state != nil || hasSavedBlocks || BootUnits.areInstalled()
@@ -162,7 +187,37 @@ extension StateOptions {
       throw SIPLeakError(.unreadable, "cannot save the blocks: \(error)")
     }
     guard snapshot.sets != nil else { return }
-    try SavedBlocks(snapshot, at: Date().timeIntervalSince1970).save(in: folder)
+    var blocks = SavedBlocks(snapshot, at: Date().timeIntervalSince1970)
+    blocks.keepLeftOut(of: (try? SavedBlocks.load(from: folder)) ?? nil, leftOut)
+    try blocks.save(in: folder)
+  }
+
+  /// Forgets blocks that the last boot left out; a failure is said.
+  ///
+  /// - Parameters:
+  ///   - addresses: Whose; `nil` for all.
+  ///   - namespace: Whose blocks: what stands in a container is not in this host's file.
+  ///   - isDryRun: Whether it is only said.
+  func forgetLeftOut(
+    of addresses: [IPAddress]?, _ namespace: NamespaceOptions, isDryRun: Bool
+  ) {
+    guard namespace.name == nil, let folder,
+      var saved = (try? SavedBlocks.load(from: folder)) ?? nil
+    else { return }
+    let forgotten = saved.forgetLeftOut(of: addresses)
+    guard !forgotten.isEmpty else { return }
+    let file = folder.appending(SavedBlocks.fileName)
+    do throws(SIPLeakError) {
+      if !isDryRun { try saved.save(in: folder) }
+      for element in forgotten {
+        Console.print(
+          StepText.line(
+            isDryRun ? "would forget" : "forgotten",
+            "\(element), left out at boot and kept in \(file)", style: Console.style))
+      }
+    } catch {
+      Console.report(error, isVerbose: false)
+    }
   }
 
   /// Whether blocks were saved for the next boot: then they are kept as they stand.

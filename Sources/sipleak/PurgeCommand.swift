@@ -10,7 +10,8 @@ struct PurgeCommand: AsyncParsableCommand {
       Leaves the firewall as it was before sipleak. Things of our name that are not ours stay and \
       are named. --dry-run prints what it would do.
 
-      Exit status: 0 done, 1 nothing changed, 5 something is left (it says what).
+      Exit status: 0 done, or nothing to do; 1 failed and nothing changed, 5 something is left (it \
+      says what).
       """)
 
   @OptionGroup var removal: RemovalOptions

@@ -85,6 +85,7 @@ struct StateOptions: ParsableArguments {
     guard audit.isComplete, history.isWritable else { return }
     attempt { () throws(SIPLeakError) in
       try history.record(audit.findings, admitted: audit.admitted, at: time)
+      try history.note(audit.blocks, at: time)
     }
   }
 

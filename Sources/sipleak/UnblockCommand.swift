@@ -10,12 +10,12 @@ struct UnblockCommand: AsyncParsableCommand {
     commandName: "unblock",
     abstract: "Lift blocks that sipleak made.",
     discussion: """
-      Touches nothing but entries of our own sets and our rules of single blocks. --dry-run prints what it would do. A peer whose \
-      flow is still there would be in again with its next packet: that is named, and nothing is \
-      lifted without --force.
+      Touches nothing but entries of our own sets and our rules of single blocks. --dry-run prints \
+      what it would do. A peer whose flow is still there would be in again with its next packet: that \
+      is named, and nothing is lifted without --force.
 
-      Exit status: 0 done, 1 nothing changed or an ADDRESS was not blocked, 5 something is left (it \
-      says what).
+      Exit status: 0 all done; 1 nothing changed, or not all: an ADDRESS was not blocked, or stays so, \
+      and the others are lifted (it says which); 5 something is left (it says what).
       """)
 
   @Argument(
@@ -101,37 +101,60 @@ struct RemovalOptions: ParsableArguments {
       if !isDryRun { await OverdueBlocks.revert(access) }
       let plan = try await RemovalPlan.live(request, access: access)
       if !plan.isEmpty, !isDryRun { try await objecting(access) }
+      let named: [IPAddress]? =
+        if case .addresses(let addresses) = request { addresses } else { nil }
       if isDryRun || plan.isEmpty {
         Console.print(PlanText.text(plan, command: command + namespace.option))
         // Nothing may stand, and the next boot put it back all the same.
         if request == .purge { await nameWhatStays(isDryRun: isDryRun) }
+        state.forgetLeftOut(of: named, namespace, isDryRun: isDryRun)
         return plan.absent.isEmpty && plan.stillBlocked.isEmpty ? 0 : 1
       }
       Console.holdSignals()
       let style = Console.style
       for address in plan.absent {
-        Console.print(StepText.line("not blocked", "\(address)", style: style))
+        Console.print(
+          StepText.line("not blocked", "\(address): no block of ours names it", style: style))
       }
       for kept in plan.kept { Console.print(StepText.line("stays", kept, style: style)) }
       try await Enforcement(access: access).apply(plan) { step in
         Console.print(StepText.line(step.name, step.text, style: style))
       }
       await state.keepForBoot(namespace, isVerbose: verbose)
+      state.forgetLeftOut(of: named, namespace, isDryRun: false)
       if request == .purge { await nameWhatStays(isDryRun: false) }
       if let history = state.open(for: namespace), history.isWritable {
         let now = Date().timeIntervalSince1970
         StateOptions.attempt { () throws(SIPLeakError) in
-          switch request {
-          case .addresses(let peers):
-            try history.end(blocksOf: peers, by: .unblocked, at: now)
-          case .all: try history.end(blocksOf: nil, by: .unblocked, at: now)
-          case .purge: try history.end(blocksOf: nil, by: .purged, at: now)
-          }
+          try history.end(
+            blocksOf: plan.ended, by: request == .purge ? .purged : .unblocked, at: now)
         }
       }
-      return plan.absent.isEmpty && plan.stillBlocked.isEmpty ? 0 : 1
+      return summed(plan)
     }
   }
+
+  /// Says which of the named were not lifted, beside those that were.
+  ///
+  /// - Returns: The exit status.
+  private func summed(_ plan: RemovalPlan) -> Int32 {
+    guard !plan.absent.isEmpty || !plan.stillBlocked.isEmpty else { return 0 }
+    var parts: [String] = []
+    func add(_ names: [String], _ one: String, _ many: String) {
+      guard !names.isEmpty else { return }
+      let rest = names.count > Self.mostNamed ? " and \(names.count - Self.mostNamed) more" : ""
+      parts.append(
+        names.prefix(Self.mostNamed).joined(separator: ", ") + rest
+          + (names.count == 1 ? " \(one)" : " \(many)"))
+    }
+    add(plan.absent.map(\.description), "was not blocked", "were not blocked")
+    add(plan.stillBlocked, "stays blocked", "stay blocked")
+    Console.note("sipleak: not all was lifted: \(parts.joined(separator: "; ")). The rest was.")
+    return 1
+  }
+
+  /// More than these are not named in one sentence.
+  private static let mostNamed = 20
 
   /// What of ours is outside of the firewall: saved blocks are emptied, the rest is said.
   private func nameWhatStays(isDryRun: Bool) async {

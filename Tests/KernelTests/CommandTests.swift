@@ -44,8 +44,14 @@ extension Kernel {
         result = try await sipleak(pbx, "audit", "--quiet")
         #expect(result.status == 0, "\(result)")
         #expect(result.output.isEmpty)
-        result = try await sipleak(pbx, "unblock", "203.0.113.66")
-        #expect(result.status == 0, "\(result)")
+        // Named together, one is lifted and of the other it is said that it was not blocked.
+        result = try await sipleak(pbx, "unblock", "203.0.113.66", "192.0.2.77")
+        #expect(result.status == 1, "\(result)")
+        #expect(result.output.contains("unblocked     sipleak4 203.0.113.66,udp:5060"), "\(result)")
+        #expect(result.output.contains("not blocked   192.0.2.77: no block of ours"), "\(result)")
+        #expect(
+          result.errors
+            == "sipleak: not all was lifted: 192.0.2.77 was not blocked. The rest was.\n")
         result = try await sipleak(pbx, "unblock", "203.0.113.66")
         #expect(result.status == 1)
         result = try await sipleak(pbx, "purge")
@@ -100,10 +106,11 @@ extension Kernel {
         let pbx = leaky.lab.pbx
         let rules = try await leaky.save()
         try await KernelTests.withoutIPSet(on: pbx) {
-          // There is nothing yet, and what the sets hold is not known.
+          // There is nothing yet; what a set holds that no rule asks for is not known.
           var result = try await sipleak(pbx, "purge")
-          #expect(result.status == 1, "\(result)")
-          #expect(result.errors.contains("ipset"), "\(result)")
+          #expect(result.status == 0, "\(result)")
+          #expect(result.output.contains("Nothing of ours to remove."), "\(result)")
+          #expect(result.output.contains("a set of ours, if there is one: ipset"), "\(result)")
           for format in ["text", "json", "restore"] {
             result = try await sipleak(pbx, "block", "--format", format)
             #expect(result.status == 0, "\(result)")
@@ -124,6 +131,13 @@ extension Kernel {
           result = try await sipleak(pbx, "purge")
           #expect(result.status == 0, "\(result)")
           #expect(result.output.contains("ipset is not installed"), "\(result)")
+          for words in [["purge"], ["unblock", "--all"]] {
+            result = try await pbx.attempt([Self.program] + words)
+            #expect(result.status == 0, "\(result)")
+          }
+          result = try await sipleak(pbx, "unblock", "203.0.113.66")
+          #expect(result.status == 1, "\(result)")
+          #expect(result.output.contains("203.0.113.66   is not blocked"), "\(result)")
         }
         #expect(try await leaky.save() == rules)
       }

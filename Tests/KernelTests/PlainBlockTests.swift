@@ -390,6 +390,40 @@ extension Kernel {
       }
     }
 
+    @Test(
+      "Without the jump of raw OUTPUT the server's own packets hold a flow, and the audit says so",
+      arguments: Ground.all, [true, false])
+    func trackedAnswers(ground: Ground, isPlain: Bool) async throws {
+      try await leak(ground) { scene, server, attacker in
+        if isPlain { try await block(scene) } else { _ = try await scene.block() }
+        try await scene.expectOut(attacker, at: scene.pbx, server)
+        let whole = try await scene.saved()
+        #expect(try await scene.audit().blocks.map(\.state) == [.inForce])
+        func flows() async throws -> Int {
+          try await scene.observe().sample.flows.count {
+            [$0.original.source, $0.original.destination].contains(scene.attacker)
+          }
+        }
+        #expect(try await flows() == 0)
+        try await scene.rule("-t raw -F OUTPUT")
+        // The keepalives of the server.
+        for _ in 0..<200 where try await flows() == 0 {
+          try await Task.sleep(for: .milliseconds(50))
+        }
+        #expect(try await flows() > 0)
+        try await scene.expectOut(attacker, at: scene.pbx, server)
+        let result = try await sipleak(scene.lab.pbx, "audit")
+        #expect(result.status == 1, "\(result)")
+        #expect(result.output.contains("state=missing-part missing=raw/OUTPUT"), "\(result)")
+        #expect(result.errors.contains("drops what the peer sends, but raw OUTPUT"), "\(result)")
+        let words = ["block", "--apply", "--verify-after", "0"] + (isPlain ? ["--plain"] : [])
+        let apply = try await scene.lab.pbx.attempt([Commands.program] + words + ["--no-history"])
+        #expect(apply.status == 0, "\(apply)")
+        #expect(try await scene.saved() == whole)
+        #expect(try await scene.audit().blocks.map(\.state) == [.inForce])
+      }
+    }
+
     @Test("A rule of somebody else's in our chain makes it nobody's, and nothing of it is touched")
     func foreignRule() async throws {
       try await leak(Ground(backend: .nft, family: .ipv4)) { scene, server, attacker in
@@ -404,11 +438,20 @@ extension Kernel {
           let unblock = try await sipleak(pbx, "unblock", "203.0.113.66")
           #expect(unblock.status == 1, "\(unblock)")
           #expect(
-            unblock.output.contains("203.0.113.66,udp:5060 is blocked in chain SIPLEAK in raw"),
+            unblock.output.contains(
+              "203.0.113.66,udp:5060 is blocked in raw, and rule 3 of raw SIP"),
             "\(unblock)")
           #expect(!unblock.output.contains("is not blocked"), "\(unblock)")
+          #expect(unblock.output.hasPrefix("Nothing can be lifted.\n  Stays: 203."), "\(unblock)")
+          #expect(unblock.output.ranges(of: "203.0.113.66").count == 1, "\(unblock)")
           #expect(try await scene.saved() == standing)
           try await scene.expectOut(attacker, at: scene.pbx, server)
+          let audit = try await sipleak(pbx, "audit")
+          #expect(audit.status == 1, "\(audit)")
+          #expect(
+            audit.output.contains(
+              "look block=203.0.113.66,udp:5060 state=foreign-rule chain=raw/SIPLEAK"), "\(audit)")
+          #expect(audit.errors.contains("neither lift nor renew it: rule 3 of raw"), "\(audit)")
           // Our jump is ours, the chain is not.
           let purge = try await sipleak(pbx, "purge")
           #expect(purge.output.contains("sipleak did not make it"), "\(purge)")

@@ -364,4 +364,28 @@ struct BlockPlanTests {
 
         """)
   }
+
+  @Test("The document of a failure says what became of it, with the plan, or without one")
+  func failure() throws {
+    var host = SavedHost()
+    host.flows = [flow("203.0.113.66:24376", "192.0.2.5:5060", [.seenReply])]
+    let plan = try host.plan()
+    #expect(try PlanJSON(plan, time: 0).line().contains(#""result":"planned""#))
+    #expect(
+      try PlanJSON(plan, time: 0, isApplying: true).line().contains(#""result":"unchanged""#))
+    let codes: [(SIPLeakError.Code, String)] = [
+      (.undone, "undone"), (.notUndone, "left"), (.unchanged, "unchanged"), (.locked, "unchanged"),
+    ]
+    for (code, word) in codes {
+      let error = SIPLeakError(code, "it failed", advice: "do this", detail: "a\u{1b}[31m")
+      let line = try PlanJSON(error, plan: plan, time: 0).line()
+      #expect(line.contains(#""result":"\#(word)""#))
+      #expect(line.contains(#""applied":false"#))
+      #expect(line.contains(#""message":"it failed""#))
+      #expect(line.contains(#""address":"203.0.113.66""#))
+      #expect(!line.contains("\u{1b}"))
+      let bare = try PlanJSON(error, plan: nil, time: nil).line()
+      #expect(bare.contains(#""blocked":null"#) && bare.contains(#""time":null"#))
+    }
+  }
 }

@@ -54,6 +54,31 @@ import Testing
     }
   }
 
+  @Test("The time between two readings is no matter of the hour, unless nothing else is known")
+  func hour() throws {
+    var host = SavedHost()
+    host.flows = [held(timeout: 100)]
+    var before = try host.observation().sample
+    host.flows = [held(timeout: 98)]
+    var now = try host.observation()
+    before.uptime = 50
+    now.sample.uptime = 52
+    func answer(_ shift: Double) -> FlowStillness {
+      var now = now
+      now.earlier = before
+      now.sample.time = before.time + shift
+      return now.stillness(of: now.sample.flows[0], earlier: FlowsByKey(before.flows))
+    }
+    // Set back an hour, or on, between the two.
+    for shift: Double in [-3600, 2, 3600] { #expect(answer(shift) == .still) }
+    now.sample.uptime = 57
+    #expect(answer(2) == .moving)
+    // A folder of an older sipleak.
+    now.sample.uptime = nil
+    #expect(answer(2) == .still)
+    #expect(answer(5) == .moving)
+  }
+
   @Test("What two readings cannot tell is unknown, with its reason")
   func unknown() {
     for status: FlowStatus in [.offload, .hardwareOffload] {

@@ -412,6 +412,26 @@ import Testing
     #expect(snapshot.ownBlocks(at: Self.time).map(\.isHooked) == [false, true])
   }
 
+  @Test("A removal names whose blocks end by it, and not those that stay in force")
+  func ended() throws {
+    var host = try standing([plain("198.18.0.1", until: nil)], hasSets: true)
+    host.rules = host.rules.replacing(
+      "-A PREROUTING", with: "-A SIPLEAK -s 192.0.2.200/32\n-A PREROUTING", maxReplacements: 1)
+    host.sets = """
+      create sipleak4 hash:net,port family inet hashsize 1024 maxelem 1000000 timeout 0 counters comment
+      add sipleak4 203.0.113.99,udp:5060 timeout 100 packets 0 bytes 0 comment "sipleak: x"
+
+      """
+    let snapshot = try host.firewall().snapshot
+    let all = RemovalPlan(.all, snapshot: snapshot)
+    #expect(all.stillBlocked == ["198.18.0.1,udp:5060"])
+    #expect(all.ended == [address("203.0.113.99")])
+    let both = RemovalPlan(
+      .addresses([address("198.18.0.1"), address("203.0.113.99")]), snapshot: snapshot)
+    #expect(both.ended == [address("203.0.113.99")])
+    #expect(RemovalPlan(.purge, snapshot: snapshot).ended == nil)
+  }
+
   @Test("A saved list that somebody changed makes no rule that a set would refuse")
   func hostileList() throws {
     let blocks = try ["0.0.0.0/0,udp:5060", "10.0.0.0/7,udp:5060", "203.0.113.1,icmp:8"].map {

@@ -155,6 +155,27 @@ struct ReportTests {
     }
   }
 
+  @Test("The uptime of a sample is saved, may be missing, and is a bad file where it is none")
+  func uptime() throws {
+    var (_, observation) = try leaking()
+    observation.sample.uptime = 4242.5
+    let folder = temporaryFolder()
+    defer { try? FileManager.default.removeItem(atPath: folder.string) }
+    try ObservationFiles.save(observation, to: folder)
+    #expect(try ObservationFiles.load(folder).sample.uptime == 4242.5)
+    let url = URL(filePath: folder.appending("sample.json").string)
+    let saved = String(decoding: try Data(contentsOf: url), as: UTF8.self)
+    try Data(saved.replacing(",\"uptime\":4242.5", with: "").utf8).write(to: url)
+    let uptime = try ObservationFiles.load(folder).sample.uptime
+    #expect(uptime == nil)
+    try Data(saved.replacing("4242.5", with: "-1").utf8).write(to: url)
+    #expect {
+      try ObservationFiles.load(folder)
+    } throws: { error in
+      (error as? SIPLeakError)?.message.contains("sample.json: uptime") == true
+    }
+  }
+
   @Test("No time or duration is too strange to be printed")
   func strangeNumbers() throws {
     for value in [Double.nan, .infinity, -.infinity, 1e30, -1e30, -1, 0] {

@@ -60,7 +60,7 @@ struct SampleComparison {
 
   init(before: Observation.Sample, after: Observation.Sample) {
     counters = CounterComparison(before.firewall.snapshot, after.firewall.snapshot)
-    seconds = after.time - before.time
+    seconds = after.seconds(since: before)
     flowsBefore = Dictionary(
       before.flows.map { ($0.key, $0) }, uniquingKeysWith: { first, _ in first })
   }

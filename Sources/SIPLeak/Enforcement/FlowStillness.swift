@@ -84,6 +84,6 @@ extension Observation {
   func stillness(of flow: Flow, earlier flows: FlowsByKey) -> FlowStillness {
     guard let earlier else { return .unknown("it was read only once") }
     return FlowStillness(
-      earlier: flows[flow.key], later: flow, seconds: sample.time - earlier.time)
+      earlier: flows[flow.key], later: flow, seconds: sample.seconds(since: earlier))
   }
 }

@@ -234,10 +234,13 @@ public struct PendingBlock: Sendable, Hashable, Codable {
         if !purge.isEmpty { try await enforcement.apply(purge) { _ in } }
       }
     }
-    if !changes.isEmpty, let chain = try await Self.read(access).spoiltChains.first {
+    if !changes.isEmpty,
+      let table = try await Self.read(access).spoiltTables.first(where: { !$0.standing.isEmpty })
+    {
       throw SIPLeakError(
-        .notUndone, "\(chain.place) holds a rule that is not ours, so its blocks stay",
-        advice: "Delete that rule; the next sipleak that changes something takes the block back.")
+        .notUndone, "\(table.objection), so the blocks of that table stay",
+        advice: "To set it right, \(table.remedy); the next sipleak that changes something takes "
+          + "the block back.")
     }
     if let state {
       // The history stops nothing, here as elsewhere.

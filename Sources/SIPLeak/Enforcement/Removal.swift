@@ -158,14 +158,11 @@ extension RemovalPlan {
           advice: "What is ours cannot be told on a partial reading; nothing was changed.")
       }
       var plan = RemovalPlan(request, snapshot: reading.snapshot)
-      if let why = reading.snapshot.setsUnavailable {
-        // No rule asks a set, or the reading had a problem: what can be removed stands in rules.
-        guard reading.snapshot.hasOwnChain || !plan.isEmpty || !plan.kept.isEmpty else {
-          throw FirewallError(
-            .toolNotFound, operation: "read the sets", found: why,
-            advice: "ipset is not installed, or the kernel has no sets: apt-get install ipset.")
-        }
-        if request == .purge { plan.kept.append("a set of ours, if there is one: \(why)") }
+      // No rule asks a set, or the reading had a problem: what holds a block stands in rules.
+      if let why = reading.snapshot.setsUnavailable,
+        request == .purge || plan.isEmpty && plan.stillBlocked.isEmpty
+      {
+        plan.kept.append("a set of ours, if there is one: \(why)")
       }
       return plan
     } catch {

@@ -13,6 +13,13 @@ public struct BlockRecord: Sendable, Hashable {
     case renewed
     /// It was not right, and the apply that made it took it back.
     case takenBack = "taken-back"
+    /// Its time was over, and the next `sipleak block --apply` lifted it: only rules stand so long.
+    case lifted
+    /// Its time was over, and its rules were found gone: a flush or a reboot took them.
+    case gone
+
+    /// Whether the block had run its time.
+    public var isOverdue: Bool { self == .lifted || self == .gone }
   }
 
   /// The peer's address.
@@ -27,19 +34,24 @@ public struct BlockRecord: Sendable, Hashable {
   public var reason: String
   /// Seconds since 1970 UTC when it was made.
   public var begun: Double
-  /// Seconds since 1970 UTC when the kernel lifts it; `nil` for never.
+  /// Seconds since 1970 UTC when its time is over; `nil` for never.
+  ///
+  /// The kernel lifts a member of our set then; rules stand until the next run.
   public var until: Double?
   /// What the check after it said: `verified`, `not yet seen` or `failed`.
   public var outcome: String
-  /// Seconds since 1970 UTC when it ended before its time.
+  /// Seconds since 1970 UTC when something ended it; `nil` where the kernel did, or it stands.
   public var ended: Double?
-  /// How it ended before its time.
+  /// What ended it.
   public var endedBy: End?
+  /// What holds it; `nil` in records of older versions.
+  public var holder: OwnBlock.Holder?
 
   /// Makes a record of a block that stands.
   public init(
     peer: IPAddress, transport: IPProtocol, port: UInt16, place: BlockRequest.Place,
-    reason: String, begun: Double, until: Double?, outcome: String
+    reason: String, begun: Double, until: Double?, outcome: String,
+    holder: OwnBlock.Holder? = nil
   ) {
     self.peer = peer
     self.transport = transport
@@ -49,12 +61,13 @@ public struct BlockRecord: Sendable, Hashable {
     self.begun = begun
     self.until = until
     self.outcome = outcome
+    self.holder = holder
   }
 
   /// When it was over, or `nil` while it stands at a time.
   public func end(at time: Double) -> Double? {
     if let ended { return ended }
-    guard let until, until <= time else { return nil }
+    guard holder != .rules, let until, until <= time else { return nil }
     return until
   }
 }
@@ -71,10 +84,14 @@ extension BlockRecord {
       begun: row["begun"], until: row["until"], outcome: row["outcome"])
     ended = row["ended"]
     endedBy = (row["endedBy"] as String?).flatMap(End.init)
+    holder = (row["holder"] as String?).flatMap(OwnBlock.Holder.init)
   }
 }
 
 extension History {
+  /// What is true of the record of a block that stands at a time, the one argument.
+  static let standing = "ended IS NULL AND (until IS NULL OR until > ? OR holder = 'rules')"
+
   /// Writes down blocks that have been made, in one transaction.
   ///
   /// A standing block of the same peer and port ends as renewed.
@@ -86,13 +103,13 @@ extension History {
       let renew = try db.makeStatement(
         sql: """
           UPDATE block SET ended = ?, endedBy = ? WHERE peer = ? AND transport = ? AND port = ?
-            AND ended IS NULL AND (until IS NULL OR until > ?)
+            AND \(Self.standing)
           """)
       let insert = try db.makeStatement(
         sql: """
           INSERT INTO block
-            (peer, transport, port, place, reason, begun, until, outcome, ended, endedBy)
-          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            (peer, transport, port, place, reason, begun, until, outcome, ended, endedBy, holder)
+          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
           """)
       for block in blocks {
         let place: [(any DatabaseValueConvertible)?] = [
@@ -105,7 +122,7 @@ extension History {
           arguments: StatementArguments(
             place + [
               block.place.rawValue, block.reason, block.begun, block.until, block.outcome,
-              block.ended, block.endedBy?.rawValue,
+              block.ended, block.endedBy?.rawValue, block.holder?.rawValue,
             ]))
       }
     }
@@ -122,7 +139,7 @@ extension History {
     blocksOf peers: [IPAddress]?, by end: BlockRecord.End, at time: Double
   ) throws(SIPLeakError) {
     try write { db in
-      let standing = "ended IS NULL AND (until IS NULL OR until > ?)"
+      let standing = Self.standing
       guard let peers else {
         try db.execute(
           sql: "UPDATE block SET ended = ?, endedBy = ? WHERE \(standing)",
@@ -152,7 +169,8 @@ extension History {
         db,
         sql: """
           SELECT * FROM block
-          WHERE coalesce(ended, until, 9e99) >= ? AND (? IS NULL OR peer = ?)
+          WHERE coalesce(ended, CASE WHEN holder = 'rules' THEN NULL ELSE until END, 9e99) >= ?
+            AND (? IS NULL OR peer = ?)
           ORDER BY begun DESC, id DESC
           """, arguments: [time, peer?.description, peer?.description]
       ).compactMap(BlockRecord.init)

@@ -42,6 +42,10 @@ enum HistoryMigrations {
       }
       try db.create(index: "blockByPeer", on: "block", columns: ["peer", "begun"])
     }
+    migrator.registerMigration("2 what holds a block") { db in
+      // `set` or `rules`; unknown of older blocks, which sets held.
+      try db.alter(table: "block") { table in table.add(column: "holder", .text) }
+    }
     return migrator
   }
 }

@@ -64,7 +64,7 @@ public struct HistoryNotes: Sendable, Hashable {
         standing.insert(block.peer)
         continue
       }
-      guard block.ended == nil else { continue }
+      guard block.ended == nil || block.endedBy?.isOverdue == true else { continue }
       ranOut[block.peer] = max(ranOut[block.peer] ?? end, end)
       if end > time - Self.offenceSeconds,
         counted.insert(Offence(peer: block.peer, begun: block.begun)).inserted
@@ -113,7 +113,8 @@ extension History {
           peer: entry.address, transport: entry.transport, port: entry.port,
           place: plan.request.place, reason: entry.reason, begun: time,
           until: entry.seconds == 0 ? nil : time + Double(entry.seconds),
-          outcome: answer.rawValue)
+          outcome: answer.rawValue, holder: plan.isPlain ? .rules : .set)
       })
+    try settle(plan, at: time)
   }
 }

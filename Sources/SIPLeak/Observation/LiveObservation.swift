@@ -27,6 +27,23 @@ extension Observation {
     }
   }
 
+  /// Reads a running host without its flows, beside a reading of its firewall.
+  ///
+  /// - Parameters:
+  ///   - firewall: What was read of the firewall.
+  ///   - endpoints: Which ports count as SIP.
+  ///   - access: Which namespace to read.
+  /// - Returns: The observation; what could not be read is in its problems.
+  static func withoutFlows(
+    _ firewall: FirewallReading, _ endpoints: SIPEndpoints, access: HostAccess
+  ) -> Observation {
+    var reader = HostReader(endpoints: endpoints, access: access) { _, _ in
+      FlowDump(flows: [])
+    }
+    let sample = Sample(time: Date().timeIntervalSince1970, flows: [], firewall: firewall)
+    return reader.observation(sample: sample, earlier: nil)
+  }
+
   /// How the flow table is read.
   typealias FlowReading =
     @Sendable (FlowQuery, NetworkNamespace) throws(ConntrackError) -> FlowDump
@@ -79,9 +96,11 @@ private struct HostReader {
     let firewall = try await reading.get()
     if !dump.isComplete { note(dump.reasons.isEmpty ? ["the flow table"] : dump.reasons) }
     note(firewall.problems)
-    return Observation.Sample(
+    var sample = Observation.Sample(
       time: Date().timeIntervalSince1970, flows: dump.flows, firewall: firewall,
       reading: dump.reading)
+    sample.uptime = Self.uptime
+    return sample
   }
 
   private mutating func note(_ texts: [String]) {
@@ -233,6 +252,12 @@ private struct HostReader {
     result += routing.routes(ends, marks: marks)
     note(routing.problems)
     return result
+  }
+
+  private static var uptime: Double {
+    var time = timespec()
+    _ = unsafe clock_gettime(CLOCK_MONOTONIC, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
   }
 
   /// What `uname -n` and `uname -r` print.

@@ -54,6 +54,11 @@ public struct Observation: Sendable {
   public struct Sample: Sendable {
     /// Seconds since 1970 UTC.
     public var time: Double
+    /// Seconds of `CLOCK_MONOTONIC` at the same moment: no change of the hour moves it, and it stands
+    /// still while the host sleeps, as the kernel's timeouts do.
+    ///
+    /// `nil` in observations that older versions saved.
+    public var uptime: Double?
     /// Flows whose delivered side may be a SIP endpoint, by its port.
     public var flows: [Flow]
     /// The firewall, with its counters.
@@ -63,6 +68,17 @@ public struct Observation: Sendable {
 
     /// The times a host can have: 1970 to 9999.
     static let times: Range<Double> = 0..<253_402_300_800
+
+    /// The uptimes a host can have, up to 300 years.
+    static let uptimes: Range<Double> = 0..<1e10
+
+    /// Seconds that passed since an earlier sample of the same host.
+    func seconds(since earlier: Sample) -> Double {
+      guard let uptime, let before = earlier.uptime, uptime >= before else {
+        return time - earlier.time
+      }
+      return uptime - before
+    }
 
     /// The time in whole seconds, or `nil` when it is none.
     var wholeSeconds: Int64? { Self.times.contains(time) ? Int64(time) : nil }

@@ -32,6 +32,8 @@ public enum ObservationFiles {
   /// The part of a sample that is neither flows nor firewall text.
   struct SampleHeader: Codable {
     var time: Double
+    /// Not in folders of earlier versions.
+    var uptime: Double?
     var flowCount: Int
     /// How the flow table was read; folders that older versions wrote don't say.
     var reading: FlowDump.Account?
@@ -88,7 +90,8 @@ public enum ObservationFiles {
     try write(lines, folder.appending("flows.jsonl"))
     for (name, bytes) in sample.firewall.files { try write(Data(bytes), folder.appending(name)) }
     let header = SampleHeader(
-      time: sample.time, flowCount: sample.flows.count, reading: sample.reading,
+      time: sample.time, uptime: sample.uptime, flowCount: sample.flows.count,
+      reading: sample.reading,
       files: sample.firewall.files.mapValues(\.count))
     // Last: a folder without it is known to be cut short.
     try write(try encoder.encode(header), folder.appending("sample.json"))
@@ -140,6 +143,9 @@ public enum ObservationFiles {
     guard Observation.Sample.times.contains(header.time) else {
       throw bad(path, nil, "time: expected seconds since 1970, up to the year 9999")
     }
+    guard header.uptime.map(Observation.Sample.uptimes.contains) ?? true else {
+      throw bad(path, nil, "uptime: expected seconds since the host began")
+    }
     let flowsPath = folder.appending("flows.jsonl")
     var flows: [Flow] = []
     let lines = try read(flowsPath).split(separator: 0x0a)
@@ -169,8 +175,10 @@ public enum ObservationFiles {
       throw SIPLeakError(
         .badFile, "\(folder): \(error)", advice: error.advice ?? "")
     }
-    return Observation.Sample(
+    var sample = Observation.Sample(
       time: header.time, flows: flows, firewall: reading, reading: header.reading)
+    sample.uptime = header.uptime
+    return sample
   }
 
   private static func read(_ path: FilePath) throws(SIPLeakError) -> Data {

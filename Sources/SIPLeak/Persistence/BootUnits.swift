@@ -6,7 +6,8 @@ public import SystemPackage
 ///
 /// A saved ruleset that names our set, loaded before the set exists, aborts at `*raw` and leaves the
 /// host without a filter table (facts E9). So one unit makes the empty sets before every firewall
-/// loader, and one puts members and hook back after them.
+/// loader, and one puts members and hook back after them, once the network is up: what the rules do
+/// with a peer hangs on the host's addresses and routes.
 public struct BootUnits: Sendable, Hashable {
   /// The program the units start.
   public var program: String
@@ -55,8 +56,8 @@ public struct BootUnits: Sendable, Hashable {
       [Unit]
       Description=Blocks of sipleak, after the firewall is loaded
       Documentation=man:sipleak(8)
-      Wants=\(Self.setsUnit)
-      After=\(Self.setsUnit) \(Self.services)
+      Wants=\(Self.setsUnit) network-online.target
+      After=\(Self.setsUnit) network-online.target \(Self.services)
       Before=asterisk.service freeswitch.service kamailio.service opensips.service
 
       [Service]

@@ -33,6 +33,9 @@ public struct SavedBlocks: Sendable, Hashable, Codable {
   public var saved: Double
   /// The blocks.
   public var blocks: [Block]
+  /// Blocks that were not put back, as the rules admitted their peers or that could not be told; kept
+  /// until their time is over, for the next boot.
+  public var leftOut: [Block]?
 
   /// The file within the state folder.
   public static let fileName = "blocks.json"
@@ -44,7 +47,13 @@ public struct SavedBlocks: Sendable, Hashable, Codable {
   ///   - time: Now, in seconds since 1970 UTC.
   public init(_ snapshot: FirewallSnapshot, at time: Double) {
     saved = time
-    blocks = snapshot.ownBlocks(at: time).filter { !$0.isOver }.map(Block.init)
+    let own = snapshot.ownBlocks(at: time)
+    let known = Set(own.map(\.element))
+    // What a foreign rule keeps from being renewed is in force all the same.
+    let spoilt = snapshot.spoiltBlocks(at: time).map(\.block).filter {
+      $0.isHooked && !known.contains($0.element)
+    }
+    blocks = (own + spoilt).filter { !$0.isOver }.map(Block.init)
   }
 
   /// The blocks that are not over at a time, with what they have left.
@@ -55,7 +64,9 @@ public struct SavedBlocks: Sendable, Hashable, Codable {
   /// - Returns: The blocks.
   public func remaining(at time: Double) -> [Block] {
     let passed = max(0, time - saved)
-    return blocks.compactMap { block in
+    let standing = Set(blocks.map(\.element))
+    let others = (leftOut ?? []).filter { !standing.contains($0.element) }
+    return (blocks + others).compactMap { block in
       guard block.timeout > 0 else { return block }
       let left = Double(block.timeout) - passed
       guard left >= 1 else { return nil }
@@ -63,6 +74,38 @@ public struct SavedBlocks: Sendable, Hashable, Codable {
       rest.timeout = UInt32(left)
       return rest
     }
+  }
+
+  /// Keeps blocks of an earlier list that were not put back, and those of now.
+  ///
+  /// - Parameters:
+  ///   - earlier: The list that is written over; what it left out and is neither over nor standing
+  ///     again is kept.
+  ///   - blocks: What was left out just now; `nil` where nothing was put back.
+  public mutating func keepLeftOut(of earlier: SavedBlocks?, _ blocks: [Block]? = nil) {
+    let standing = Set(self.blocks.map(\.element))
+    var old = earlier
+    old?.blocks = []
+    let kept = (blocks ?? old?.remaining(at: saved) ?? []).filter {
+      !standing.contains($0.element)
+    }
+    leftOut = kept.isEmpty ? nil : kept
+  }
+
+  /// Forgets what was left out of some addresses.
+  ///
+  /// - Parameter addresses: Whose; `nil` for all.
+  /// - Returns: The entries that were forgotten.
+  public mutating func forgetLeftOut(of addresses: [IPAddress]?) -> [String] {
+    func isMeant(_ block: Block) -> Bool {
+      guard let addresses else { return true }
+      guard let prefix = OwnObjects.parse(block.element)?.prefix else { return false }
+      return addresses.contains { prefix.contains($0) }
+    }
+    let forgotten = (leftOut ?? []).filter(isMeant).map(\.element)
+    leftOut?.removeAll(where: isMeant)
+    if leftOut?.isEmpty == true { leftOut = nil }
+    return forgotten
   }
 
   /// Blocks as plain rules hold them, from a time on; what is no block is left out.

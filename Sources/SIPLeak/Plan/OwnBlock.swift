@@ -27,8 +27,11 @@ public struct OwnBlock: Sendable, Hashable {
   public var comment: String?
   /// Packets it has stopped, if that is counted.
   public var packets: UInt64?
-  /// Whether packets come to it: a reload of the firewall may have taken the jump.
+  /// Whether what the peer sends comes to a drop of it: a reload of the firewall may have taken the
+  /// jump.
   public var isHooked: Bool
+  /// The parts of it that packets do not come to, or that are gone.
+  public var missing: [Part] = []
 
   /// The family.
   public var family: AddressFamily { prefix.family }
@@ -74,23 +77,51 @@ extension FirewallSnapshot {
 
   private func memberBlocks(_ family: AddressFamily) -> [OwnBlock] {
     guard let set = ownSet(family), OwnObjects.owns(set) else { return [] }
-    let isHooked = hasOwnHook(family)
+    let rules = MemberParts(family, self)
+    // Ten thousand members have a handful of comments.
+    var inners: [String: IPAddress?] = [:]
     return set.entries.compactMap { entry in
-      OwnObjects.parse(entry.element).map { target in
-        OwnBlock(
-          prefix: target.prefix, transport: target.transport, port: target.port, holder: .set,
-          secondsLeft: entry.timeout.flatMap { $0 == 0 ? nil : Int64($0) },
-          comment: entry.comment, packets: entry.counters?.packets, isHooked: isHooked)
-      }
+      guard let target = OwnObjects.parse(entry.element) else { return nil }
+      let comment = entry.comment ?? ""
+      let inner = inners[comment] ?? OwnObjects.inner(comment)
+      inners[comment] = .some(inner)
+      let parts = rules.parts(of: target.transport, inner: inner)
+      return OwnBlock(
+        prefix: target.prefix, transport: target.transport, port: target.port, holder: .set,
+        secondsLeft: entry.timeout.flatMap { $0 == 0 ? nil : Int64($0) },
+        comment: entry.comment, packets: entry.counters?.packets, isHooked: parts.stopPeer,
+        missing: parts.missing(hasInner: inner != nil))
     }
   }
 
   private func plainBlocks(_ family: AddressFamily, at time: Double) -> [OwnBlock] {
-    let rules = plainRules.filter { $0.place.family == family }
-    var hooked: [PlainRule.Place: Bool] = [:]
+    var hooked: [PlainRule.Place: [String: Bool]] = [:]
+    return plainRules.filter { $0.place.family == family }.blocks(at: time) { rule in
+      if let known = hooked[rule.place]?[rule.chain] { return known }
+      let isHooked = table(rule.place)?.hasOwnJump(to: rule.chain) ?? false
+      hooked[rule.place, default: [:]][rule.chain] = isHooked
+      return isHooked
+    }
+  }
+
+  private func table(_ place: PlainRule.Place) -> Table? {
+    rulesets.first { $0.backend == place.backend && $0.family == place.family }?
+      .table(place.table)
+  }
+}
+
+extension [PlainRule] {
+  /// The blocks that the rules are of, each once.
+  ///
+  /// - Parameters:
+  ///   - time: Seconds since 1970 UTC, by which their end is judged.
+  ///   - isReached: Whether packets come to the chain of a rule.
+  /// - Returns: The blocks, in the order of their first rules.
+  func blocks(at time: Double, isReached: (PlainRule) -> Bool) -> [OwnBlock] {
     var order: [String] = []
     var blocks: [String: OwnBlock] = [:]
-    for rule in rules {
+    var parts: [String: BlockParts] = [:]
+    for rule in self {
       let element = rule.block.element
       let left = rule.block.until.map { Int64(Quantity.whole((Double($0) - time).rounded(.up))) }
       var block =
@@ -105,23 +136,18 @@ extension FirewallSnapshot {
         block.secondsLeft = left
         block.comment = rule.block.note
       }
-      if rule.stopsPeer {
-        let isHooked = hooked[rule.place] ?? hasJump(to: rule.chain, in: rule.place)
-        hooked[rule.place] = isHooked
-        block.isHooked = block.isHooked || isHooked
-        if let counters = rule.rule.counters {
-          block.packets = (block.packets ?? 0) &+ counters.packets
-        }
+      parts[element, default: BlockParts()].take(
+        rule.rule, table: rule.place.table, isReached: isReached(rule))
+      if rule.stopsPeer, let counters = rule.rule.counters {
+        block.packets = (block.packets ?? 0) &+ counters.packets
       }
       blocks[element] = block
     }
-    return order.compactMap { blocks[$0] }
-  }
-
-  private func hasJump(to chain: String, in place: PlainRule.Place) -> Bool {
-    rulesets.first { $0.backend == place.backend && $0.family == place.family }?
-      .table(place.table)?.chains.contains { other in
-        other.rules.contains { OwnObjects.isJump($0) && $0.target?.name == chain }
-      } ?? false
+    return order.compactMap { element in
+      guard var block = blocks[element], let parts = parts[element] else { return nil }
+      block.isHooked = parts.stopPeer
+      block.missing = parts.missing(hasInner: block.inner != nil)
+      return block
+    }
   }
 }

@@ -76,7 +76,9 @@ struct Placement {
   private mutating func renewMembers(_ family: AddressFamily) {
     guard let set = snapshot.ownSet(family), OwnObjects.owns(set), !set.entries.isEmpty
     else { return }
-    let raw = snapshot.rulesets.filter { $0.family == family }.compactMap { $0.table("raw") }
+    let raw = snapshot.rulesets.filter { $0.family == family }.flatMap { ruleset in
+      Hooks.tables.compactMap(ruleset.table)
+    }
     let chains = raw.compactMap { $0.chain(OwnObjects.dropChain) }.filter(OwnObjects.owns)
     // A block before the state rule stands where the flows were; that cannot be derived again.
     guard !chains.isEmpty || !snapshot.hasOwnHook(family) else { return }

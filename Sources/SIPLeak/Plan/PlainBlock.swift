@@ -199,26 +199,6 @@ extension FirewallSnapshot {
     }
   }
 
-  /// Chains of our name that packets come to and that hold plain blocks, in tables where a rule of
-  /// somebody else's stands among ours: blocks that are in force and that nothing of ours lifts.
-  var spoiltChains: [(place: String, blocks: [PlainBlock])] {
-    let names = [OwnObjects.dropChain, OwnObjects.answerChain]
-    return rulesets.flatMap { ruleset in
-      ruleset.tables.flatMap { table -> [(place: String, blocks: [PlainBlock])] in
-        let chains = names.compactMap(table.chain).filter { !$0.rules.isEmpty }
-        guard !chains.allSatisfy(OwnObjects.owns) else { return [] }
-        return chains.compactMap { chain in
-          let blocks = chain.rules.compactMap { PlainBlock($0) }
-          let isHooked = table.chains.contains { other in
-            other.rules.contains { $0.target?.name == chain.name }
-          }
-          guard !blocks.isEmpty, isHooked else { return nil }
-          return ("chain \(chain.name) in \(table.name)", blocks)
-        }
-      }
-    }
-  }
-
   /// The same firewall without the rules of some plain blocks.
   func withoutPlainRules(where isGone: (PlainBlock) -> Bool) -> FirewallSnapshot {
     guard !plainRules.isEmpty else { return self }

@@ -47,6 +47,22 @@ public struct RemovalPlan: Sendable {
   /// Whether there is nothing to take back.
   public var isEmpty: Bool { setText.isEmpty && rules.isEmpty }
 
+  /// Whose blocks end by it; `nil` for everybody's.
+  public var ended: [IPAddress]? {
+    let kept = stillBlocked.compactMap { OwnObjects.parse($0)?.prefix }
+    var named: [IPAddress] = []
+    switch request {
+    case .addresses(let addresses): named = addresses
+    case .all: if kept.isEmpty { return nil }
+    case .purge: return nil
+    }
+    let lifted = elements.compactMap { name in
+      name.split(separator: " ").last.flatMap { OwnObjects.parse(String($0))?.prefix.address }
+    }
+    return Set(named + lifted).filter { address in !kept.contains { $0.contains(address) } }
+      .sorted()
+  }
+
   /// Plans a removal from a reading of the firewall.
   public init(_ request: Request, snapshot: FirewallSnapshot) {
     self.request = request
@@ -91,7 +107,7 @@ public struct RemovalPlan: Sendable {
 
   private mutating func remove(_ addresses: [IPAddress], snapshot: FirewallSnapshot) {
     let plain = snapshot.plainRules.map(\.block.prefix)
-    let spoilt = snapshot.spoiltChains.flatMap { $0.blocks.map(\.prefix) }
+    let spoilt = snapshot.spoiltTables.flatMap { $0.standing.map(\.prefix) }
     var blocks: [AddressFamily: BlocksByAddress] = [:]
     for address in addresses {
       let known =
@@ -113,12 +129,12 @@ public struct RemovalPlan: Sendable {
   private mutating func removePlain(
     _ snapshot: FirewallSnapshot, where isGone: (PlainBlock) -> Bool
   ) {
-    for chain in snapshot.spoiltChains {
-      for element in Set(chain.blocks.filter(isGone).map(\.element)).sorted() {
-        stillBlocked.append(element)
+    for table in snapshot.spoiltTables {
+      for element in table.standing.filter(isGone).map(\.element) {
+        if !stillBlocked.contains(element) { stillBlocked.append(element) }
         kept.append(
-          "\(element) is blocked in \(chain.place), where a rule is not ours: delete that rule first"
-        )
+          "\(element) is blocked in \(table.place.table), and \(table.objection): "
+            + "\(table.remedy) first")
       }
     }
     name(snapshot.plainRules.map(\.block).filter(isGone))

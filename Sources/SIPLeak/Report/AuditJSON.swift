@@ -57,7 +57,7 @@ public struct AuditJSON: Encodable, Sendable {
     try object.encode(observation.host.flowCount, forKey: .flows)
     try object.encode(audit.sipFlowCount, forKey: .sipFlows)
     try object.encode(
-      observation.earlier.map { observation.sample.time - $0.time }, forKey: .sample)
+      observation.earlier.map(observation.sample.seconds), forKey: .sample)
     let findings = leavesFindingsOut ? [] : audit.findings
     try object.encode(findings.map(FindingJSON.init), forKey: .findings)
     try object.encode(audit.blindSpots, forKey: .blindSpots)
@@ -177,7 +177,10 @@ struct BlockJSON: Encodable {
 
   init(_ block: StandingBlock) { self.block = block }
 
-  enum Key: String, CodingKey { case element, family, state, holder, timeout, packets, advice }
+  enum Key: String, CodingKey {
+    case element, family, state, holder, timeout, packets, missing, advice
+    case spoiltChain = "spoilt_chain"
+  }
 
   func encode(to encoder: any Encoder) throws {
     var object = encoder.container(keyedBy: Key.self)
@@ -187,6 +190,8 @@ struct BlockJSON: Encodable {
     try object.encode(block.holder, forKey: .holder)
     try object.encode(block.timeout, forKey: .timeout)
     try object.encode(block.packets, forKey: .packets)
+    try object.encode(block.missing, forKey: .missing)
+    try object.encode(block.spoiltChain, forKey: .spoiltChain)
     try object.encode(block.advice, forKey: .advice)
   }
 }

@@ -40,12 +40,42 @@ public enum AuditLines {
     }
     for block in audit.blocks where block.state != .inForce {
       piece.append(
-        "\(time) look block=\(EscapedText.word(block.element)) state=\(block.state.rawValue)\n")
+        "\(time) look block=\(EscapedText.word(block.element)) state=\(block.state.rawValue)"
+          + places(of: block) + "\n")
     }
     if !audit.isComplete {
       piece.append("\(time) incomplete problems=\(audit.problems.count)\n")
     }
     piece.finish()
+  }
+
+  /// What to do about the blocks that do not do what they should, a sentence for each thing to do.
+  ///
+  /// - Parameter audit: What was found.
+  /// - Returns: The sentences; ten thousand blocks that one command sets right are one.
+  public static func advice(_ audit: Audit) -> [String] {
+    var order: [String] = []
+    var blocks: [String: [String]] = [:]
+    for block in audit.blocks where block.state != .inForce {
+      guard let advice = block.advice else { continue }
+      if blocks[advice] == nil { order.append(advice) }
+      blocks[advice, default: []].append(block.element)
+    }
+    return order.map { advice in
+      let elements = blocks[advice] ?? []
+      let who = elements.count == 1 ? elements[0] : "\(Quantity.grouped(elements.count)) blocks"
+      return "\(who): \(advice)"
+    }
+  }
+
+  /// Where something is missing or not ours; last, so that the other fields keep their places.
+  private static func places(of block: StandingBlock) -> String {
+    switch block.state {
+    case .missingPart: " missing=\(block.missingPlaces.joined(separator: ","))"
+    case .foreignRule:
+      " chain=\(EscapedText.word((block.spoiltChain ?? "").replacing(" ", with: "/")))"
+    case .inForce, .missingHook, .admitted, .expired: ""
+    }
   }
 
   static func line(_ finding: Finding, time: String, now: Double) -> String {

@@ -249,6 +249,8 @@ public struct DiagnosisText {
         switch block.state {
         case .admitted: "is admitted by the rules now"
         case .expired: "is past its time and still stands"
+        case .missingPart: "is in force in part"
+        case .foreignRule: "stands beside a rule that is not ours"
         case .missingHook, .inForce: "is not in force"
         }
       lines += style.wrapped(

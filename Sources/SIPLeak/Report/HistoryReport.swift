@@ -30,7 +30,8 @@ public struct HistoryReport: Sendable {
         + "place=\(block.place.rawValue) reason=\(EscapedText.word(block.reason)) "
         + "begun=\(Quantity.rfc3339(block.begun)) "
         + "until=\(block.until.map(Quantity.rfc3339) ?? "never") "
-        + "outcome=\(EscapedText.word(block.outcome)) ended=\(state(of: block))\n"
+        + "outcome=\(EscapedText.word(block.outcome)) ended=\(state(of: block))"
+        + (block.holder == .rules ? " holder=rules\n" : "\n")
     }
     return (seen + blocked).joined()
   }
@@ -69,6 +70,7 @@ public struct HistoryReport: Sendable {
     var outcome: String
     var ended: String?
     var ended_by: String?
+    var holder: OwnBlock.Holder?
   }
 
   /// The report as one line of JSON with a newline; schema `sipleak.history`, version 1.
@@ -89,7 +91,8 @@ public struct HistoryReport: Sendable {
             place: $0.place.rawValue, reason: $0.reason, begun: Quantity.rfc3339($0.begun),
             until: $0.until.map(Quantity.rfc3339), outcome: $0.outcome,
             ended: $0.end(at: time).map(Quantity.rfc3339),
-            ended_by: $0.end(at: time) == nil ? nil : $0.endedBy?.rawValue ?? "timeout")
+            ended_by: $0.end(at: time) == nil ? nil : $0.endedBy?.rawValue ?? "timeout",
+            holder: $0.holder)
         }))
   }
 }

@@ -103,7 +103,7 @@ public enum PlanText {
       if !plan.moved.isEmpty { return "No new block; those that stand would move into our sets." }
       return plan.isPlain
         ? "No new block; what is missing of our rules would be put back."
-        : "No new block; the rules that ask our sets are gone and would be put back."
+        : "No new block; what is missing of the rules that ask our sets would be put back."
     }
     let blocked = Set(plan.entries.map(\.address)).count
     let all = blocked + Set(plan.omissions.map(\.address)).count
@@ -127,7 +127,9 @@ public enum PlanText {
     for address in plan.absent { lines.append("  \(address)   is not blocked") }
     for kept in plan.kept { lines.append("  Stays: \(EscapedText.terminal(kept))") }
     guard !plan.isEmpty else {
-      return joined(["Nothing of ours to remove."] + lines)
+      return joined(
+        [plan.stillBlocked.isEmpty ? "Nothing of ours to remove." : "Nothing can be lifted."]
+          + lines)
     }
     lines.insert(
       "Would lift \(plan.elements.count) block\(plan.elements.count == 1 ? "" : "s").", at: 0)

@@ -102,6 +102,67 @@ extension Kernel {
       }
     }
 
+    @Test("A script reads of every failure what became of it, with the plan that failed")
+    func failuresAsJSON() async throws {
+      try await Scene.with(Ground(backend: .legacy, family: .ipv4)) { scene in
+        let pbx = scene.lab.pbx
+        let server = try scene.serve()
+        let attacker = try scene.client(scene.lab.attacker)
+        try await scene.whileAllowed(scene.attackersRule) {
+          try await scene.expectIn(attacker, at: scene.pbx, server, requests: 1)
+        }
+        let before = try await scene.saved()
+        let held = "/run/sipleak-json-held"
+        let words = [Commands.program] + Self.applying + ["--no-history", "--format", "json"]
+        func locked(_ body: () async throws -> Void) async throws -> ToolOutput {
+          let holder = Task {
+            try await pbx.attempt([
+              "flock", "/run/xtables.lock", "sh", "-c",
+              "touch \(held); while [ -e \(held) ]; do sleep 0.05; done",
+            ])
+          }
+          while try await pbx.attempt(["test", "-e", held]).status != 0 {}
+          async let running = pbx.attempt(words)
+          try await body()
+          let result = try await running
+          try await pbx.run(["rm", held])
+          _ = try await holder.value
+          return result
+        }
+        func expect(_ result: ToolOutput, _ status: Int32, _ word: String) {
+          #expect(result.status == status, "\(result)")
+          let lines = result.output.split(separator: "\n")
+          #expect(lines.count == 1, "\(result)")
+          #expect(result.output.contains(#""result":"\#(word)""#), "\(result)")
+          #expect(result.output.contains(#""address":"203.0.113.66""#), "\(result)")
+          #expect(result.output.contains(#""applied":false"#), "\(result)")
+          #expect(result.output.contains(#""error":{"advice":"#), "\(result)")
+          #expect(result.errors.contains("sipleak: "), "\(result)")
+        }
+        var result = try await locked {}
+        expect(result, 4, "undone")
+        #expect(result.output.contains("xtables lock"), "\(result)")
+        #expect(try await scene.saved() == before)
+        // Somebody's rule asks the new set before it is taken back.
+        let theirs = ["INPUT", "-m", "set", "--match-set", "sipleak4", "src", "-j", "LOG"]
+        result = try await locked {
+          while try await pbx.attempt(["ipset", "list", "-n", "sipleak4"]).status != 0 {}
+          try await pbx.run(["iptables-nft", "-A"] + theirs)
+        }
+        expect(result, 5, "left")
+        #expect(result.output.contains("entries of our sets"), "\(result)")
+        try await pbx.run(["iptables-nft", "-D"] + theirs)
+        #expect(try await pbx.attempt([Commands.program, "purge", "--no-history"]).status == 0)
+        #expect(try await pbx.run(["ipset", "save"]).output.isEmpty)
+        // And of what comes to no plan.
+        result = try await pbx.attempt(
+          ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--"] + words)
+        #expect(result.status == 1, "\(result)")
+        #expect(result.output.contains(#""result":"unchanged""#), "\(result)")
+        #expect(result.output.contains(#""blocked":null"#), "\(result)")
+      }
+    }
+
     @Test(
       "A set or chain of our name that is not ours stops a block, and no purge takes it",
       arguments: ["set", "chain"])

@@ -157,6 +157,39 @@ extension Kernel {
     }
 
     @Test(
+      "A forwarded block that lost one of its jumps is told and made whole by the next apply",
+      arguments: Ground.all, [false, true])
+    func lostPart(ground: Ground, isPlain: Bool) async throws {
+      try await Scene.with(ground) { scene in
+        let inner = try await load(scene)
+        let server = try SIPServer.start(on: scene.lab.other, address: inner.address)
+        let attacker = try scene.client(scene.lab.attacker)
+        let match = "-s \(scene.attacker) -d \(inner.address) -p udp --dport 5060"
+        try await scene.whileAllowed(match, chain: "FORWARD") {
+          try await scene.expectIn(attacker, at: scene.pbx, server, requests: 1)
+        }
+        _ = try await scene.block(BlockRequest(isPlain: isPlain))
+        let whole = try await scene.saved()
+        #expect(try await scene.audit().blocks.map(\.state) == [.inForce])
+        for (jump, missing) in [
+          ("-t mangle -F FORWARD", [OwnBlock.Part.toInside]), ("-t raw -F OUTPUT", [.answers]),
+          ("-t raw -F PREROUTING", [.peer, .fromInside]),
+        ] {
+          try await scene.rule(jump)
+          let audit = try await scene.audit()
+          #expect(audit.blocks.map(\.state) == [.missingPart], "\(jump)")
+          #expect(audit.blocks.map(\.missing) == [missing], "\(jump)")
+          #expect(audit.exitStatus == 1)
+          let (plan, _) = try await scene.block(BlockRequest(isPlain: isPlain))
+          #expect(plan.isRenewal, "\(jump)")
+          #expect(try await scene.audit().blocks.map(\.state) == [.inForce], "\(jump)")
+          #expect(try await scene.saved() == whole, "\(jump)")
+          try await scene.expectOut(attacker, at: scene.pbx, server)
+        }
+      }
+    }
+
+    @Test(
       "A lured inner PBX behind a masquerade with random ports is cut off from the peer named",
       arguments: Ground.all, [false, true])
     func randomPorts(ground: Ground, isPlain: Bool) async throws {

@@ -102,6 +102,97 @@ private func block(_ begun: Double, until: Double?) -> BlockRecord {
     }
   }
 
+  /// A plan that changes nothing by itself.
+  private func plan(_ change: (inout BlockPlan) -> Void) throws -> BlockPlan {
+    var plan = try SavedHost().plan()
+    change(&plan)
+    return plan
+  }
+
+  private func own(_ holder: OwnBlock.Holder, left: Int64?) -> OwnBlock {
+    OwnBlock(
+      prefix: IPPrefix(peer), transport: .udp, port: 5060, holder: holder, secondsLeft: left,
+      comment: nil, packets: nil, isHooked: true)
+  }
+
+  private func standing(_ holder: OwnBlock.Holder) -> StandingBlock {
+    StandingBlock(
+      element: "\(peer),udp:5060", family: .ipv4, state: .inForce, holder: holder, timeout: nil,
+      packets: nil, advice: nil)
+  }
+
+  private func plainBlock(_ begun: Double, until: Double) -> BlockRecord {
+    var record = block(begun, until: until)
+    record.holder = .rules
+    return record
+  }
+
+  @Test("A block that rules hold has ended when it was lifted, and stood past its time until then")
+  func plain() throws {
+    try withFolder { folder in
+      let history = try History.open(in: folder)
+      try history.record([plainBlock(1000, until: 2000)])
+      try history.note([standing(.rules)], at: 2500)
+      let overdue = try #require(try history.blocks(since: 2400).first)
+      #expect(overdue.end(at: 2500) == nil)
+      #expect(HistoryReport(sightings: [], blocks: [overdue], at: 2500).text().contains("ended=no"))
+      #expect(try history.notes(at: 2500).ranOut.isEmpty)
+      #expect(try history.notes(at: 2500).offences.isEmpty)
+      try history.record(
+        try plan { $0.lifted = [own(.rules, left: -600)] }, answer: .verified, at: 2600)
+      let lifted = try #require(try history.blocks(since: 0).first)
+      #expect(lifted.ended == 2600)
+      #expect(lifted.endedBy == .lifted)
+      let text = HistoryReport(sightings: [], blocks: [lifted], at: 3000).text()
+      #expect(text.hasSuffix("ended=1970-01-01T00:43:20Z by=lifted holder=rules\n"))
+      // It ran its time, and counts against the peer as any other.
+      #expect(try history.notes(at: 3000).ranOut == [peer: 2600])
+      #expect(try history.notes(at: 3000).offences == [peer: 1])
+    }
+  }
+
+  @Test("Rules that are found gone after their time have ended, and those before it are left")
+  func gone() throws {
+    try withFolder { folder in
+      let history = try History.open(in: folder)
+      try history.record([plainBlock(1000, until: 2000)])
+      try history.note([], at: 1500)
+      #expect(try history.blocks(since: 0).map(\.ended) == [nil])
+      try history.note([], at: 2500)
+      #expect(try history.blocks(since: 0).map(\.ended) == [2500])
+      #expect(try history.blocks(since: 0).map(\.endedBy) == [.gone])
+    }
+  }
+
+  @Test("An overdue block of rules can be unblocked, and be renewed")
+  func overdueByHand() throws {
+    try withFolder { folder in
+      let history = try History.open(in: folder)
+      try history.record([plainBlock(1000, until: 2000)])
+      try history.record([plainBlock(2500, until: 3000)])
+      try history.end(blocksOf: [peer], by: .unblocked, at: 3500)
+      #expect(try history.blocks(since: 0).map(\.ended) == [3500, 2500])
+      #expect(try history.blocks(since: 0).map(\.endedBy) == [.unblocked, .renewed])
+    }
+  }
+
+  @Test("A block that moves between rules and a set ends as what holds it does")
+  func holder() throws {
+    try withFolder { folder in
+      let history = try History.open(in: folder)
+      try history.record([plainBlock(1000, until: 2000)])
+      try history.record(
+        try plan { $0.moved = [own(.rules, left: 500)] }, answer: .verified, at: 1500)
+      #expect(try history.blocks(since: 0).map(\.holder) == [.set])
+      #expect(try history.blocks(since: 0).first?.end(at: 2500) == 2000)
+      // Put back at a boot without ipset.
+      try history.note([standing(.rules)], at: 1600)
+      #expect(try history.blocks(since: 0).map(\.holder) == [.rules])
+      try history.note([standing(.set)], at: 1700)
+      #expect(try history.blocks(since: 0).map(\.holder) == [.set])
+    }
+  }
+
   @Test("A corrupt file, somebody else's database and a link are refused and left as they are")
   func refused() throws {
     for text in ["not a database, and long enough to be looked at as one by its header.......", ""]

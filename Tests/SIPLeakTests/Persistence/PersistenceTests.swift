@@ -50,6 +50,35 @@ private func write(_ text: String, to file: FilePath) throws {
     }
   }
 
+  @Test("What was left out at boot stays in the file until its time, its return, or an unblock")
+  func leftOut() throws {
+    try withFolder { folder in
+      var saved = SavedBlocks(try snapshot(""), at: 5000)
+      saved.keepLeftOut(of: nil, SavedBlocks(try snapshot(Self.sets), at: 5000).blocks)
+      try saved.save(in: folder)
+      let elements = ["203.0.113.66,udp:5060", "203.0.113.67,udp:5060"]
+      var later = SavedBlocks(try snapshot(""), at: 5400)
+      later.keepLeftOut(of: try SavedBlocks.load(from: folder))
+      #expect(later.remaining(at: 5500).map(\.element) == elements)
+      #expect(later.remaining(at: 5500).map(\.timeout) == [500, 0])
+      // What stands again is a block like others, and what is over is nothing.
+      var again = SavedBlocks(try snapshot(Self.sets), at: 5400)
+      again.keepLeftOut(of: later)
+      #expect(again.leftOut == nil)
+      var over = SavedBlocks(try snapshot(""), at: 6001)
+      over.keepLeftOut(of: later)
+      #expect(over.leftOut?.map(\.element) == [elements[1]])
+      // All put back: nothing is left out any more.
+      var restored = SavedBlocks(try snapshot(""), at: 5400)
+      restored.keepLeftOut(of: later, [])
+      #expect(restored.leftOut == nil)
+      #expect(later.forgetLeftOut(of: [address("203.0.113.67")]) == [elements[1]])
+      #expect(later.forgetLeftOut(of: [address("203.0.113.67")]) == [])
+      #expect(later.forgetLeftOut(of: nil) == [elements[0]])
+      #expect(later.leftOut == nil)
+    }
+  }
+
   @Test("A file is written whole or not at all, and never through what lies in its way")
   func wholeFile() throws {
     try withFolder { folder in
@@ -115,6 +144,9 @@ private func write(_ text: String, to file: FilePath) throws {
         #expect(after?.contains(" \(loader).service") == true)
       }
       #expect(sets.contains("ExecStart=/opt/sipleak persist sets\n"))
+      // Whom the rules admit hangs on addresses and routes; the empty sets wait for neither.
+      #expect(blocks.contains("network-online.target"))
+      #expect(!sets.contains("network-online.target"))
       // Where blocks are saved is there, for root alone, or nothing would be carried over.
       let state = root.appending("var/lib/sipleak")
       #expect(try state.stat().permissions == .ownerReadWriteExecute)
