@@ -108,7 +108,7 @@ final class PeerRouting {
     guard let known,
       let destinations = try? HostNetwork.routeDestinations(family, in: namespace)
     else { return nil }
-    return RouteCells(known, destinations: destinations)
+    return RouteCells(known, family, destinations: destinations)
   }
 
   private func question(_ ends: PeerEnds, mark: UInt32?) -> RouteLookup.Question {
