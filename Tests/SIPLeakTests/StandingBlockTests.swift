@@ -29,11 +29,11 @@ import Testing
     }
   }
 
-  /// A host on which a block stands whole, in raw.
-  private func host(_ held: Held) throws -> SavedHost {
+  /// A host on which a block stands whole, in raw, and more members of the set.
+  private func host(_ held: Held, more members: String = "") throws -> SavedHost {
     var host = SavedHost()
     host.hasSets = !held.isPlain
-    if !held.isPlain { host.sets = held.hasInner ? Self.behind : Self.set }
+    if !held.isPlain { host.sets = (held.hasInner ? Self.behind : Self.set) + members }
     let snapshot = try host.firewall().snapshot
     let blocks: [PlainBlock] =
       held.isPlain
@@ -200,13 +200,26 @@ import Testing
     #expect(unmarked.blocks.map(\.state) == [.foreignRule])
     #expect(
       unmarked.blocks.first?.advice?.contains(
-        "-I SIPLEAK 1 -m comment --comment \"sipleak: chain v1\"")
+        "-I SIPLEAK 1 -m comment --comment \"sipleak: chain v2\"")
         == true)
     // Nothing leads there any more: it is no block that stands.
     let unhooked = try without("-A PREROUTING", of: host).audit()
     #expect(unhooked.blocks.map(\.state) == [.missingHook])
     #expect(
       unhooked.blocks.first?.advice?.contains("shows it), then sipleak block --apply") == true)
+  }
+
+  @Test("Where the rule that bore our mark is gone, what it dropped is not said to be dropped")
+  func lostFirst() throws {
+    let tcp = Self.set.split(separator: "\n")[1].replacing("66,udp:5060", with: "67,tcp:5061")
+    let whole = try host(Held(isPlain: false, hasInner: false), more: tcp + "\n")
+    #expect(try whole.audit().blocks.map(\.state) == [.inForce, .inForce])
+    let audit = try without("sipleak: chain v2", ": blocked peer", of: whole).audit()
+    #expect(audit.blocks.map(\.state) == [.missingHook, .foreignRule])
+    for block in audit.blocks {
+      #expect(
+        block.advice?.contains("-I SIPLEAK 1 -m comment --comment \"sipleak: chain v2\"") == true)
+    }
   }
 
   @Test("Many blocks that one command sets right are one sentence")

@@ -58,7 +58,7 @@ extension StandingBlock {
     let kept = Set(spoilt.map(\.block.element))
     // Their set is ours to change, the rules that ask it are not.
     var askers: [AddressFamily: SpoiltTable] = [:]
-    for table in snapshot.spoiltTables where table.memberDrop != nil {
+    for table in snapshot.spoiltTables where table.asksMembers {
       askers[table.place.family] = askers[table.place.family] ?? table
     }
     let blocks =
@@ -97,7 +97,7 @@ extension StandingBlock {
     spoiltChain = table.map { "\($0.place.table) \($0.chain)" }
     let isHooked =
       block.isHooked
-      || block.holder == .set && table?.reached.contains(OwnObjects.dropChain) ?? false
+      || block.holder == .set && table?.dropsMember(block.element) ?? false
     let remedy = table.map { "\($0.objection): \($0.remedy)" }
     // A member of our set is lifted whatever stands in the chain.
     let obstacle = block.holder == .rules ? remedy.map { "\($0), then " } ?? "" : ""

@@ -16,14 +16,26 @@ struct SpoiltTable: Sendable {
   var rules: [PlainRule]
   /// Which of these chains packets come to, by anybody's jump.
   var reached: Set<String>
-  /// Where the first rule of the chain stands that drops what members of our set send, if one does.
-  var memberDrop: Int?
+  /// Where the first rule of the drop chain stands that drops what members of our set send, by
+  /// transport: our mark is in one of them, and goes with it.
+  private var memberDrops: [IPProtocol: Int] = [:]
+  /// Whether a rule of ours in it asks our set.
+  let asksMembers: Bool
 
   /// Whether a block of the table may be passed by: the rule that is not ours stands before its drop.
   func mayPassBy(_ element: String) -> Bool {
     guard chain == OwnObjects.dropChain, let index else { return false }
-    let own = drops[element] ?? memberDrop
+    let own = drops[element] ?? memberDrop(of: element)
     return own.map { index < $0 } ?? false
+  }
+
+  /// Whether packets come to a rule that drops what a member of our set sends.
+  func dropsMember(_ element: String) -> Bool {
+    reached.contains(OwnObjects.dropChain) && memberDrop(of: element) != nil
+  }
+
+  private func memberDrop(of element: String) -> Int? {
+    OwnObjects.parse(element).flatMap { memberDrops[$0.transport] }
   }
 
   /// The places in the chain of the drops of plain blocks, by element.
@@ -50,11 +62,19 @@ struct SpoiltTable: Sendable {
       }
     }
     let set = OwnObjects.setName(ruleset.family)
-    memberDrop = table.chain(OwnObjects.dropChain)?.rules.firstIndex { rule in
-      OwnObjects.owns(rule) && rule.target?.name == "DROP"
+    func asksSet(_ rule: Rule) -> Bool {
+      OwnObjects.owns(rule)
         && rule.options("--match-set").contains { $0.arguments.first == set }
-    }.map { $0 + 1 }
-    guard !rules.isEmpty || memberDrop != nil else { return nil }
+    }
+    asksMembers = chains.contains { $0.rules.contains(where: asksSet) }
+    for (offset, rule) in (table.chain(OwnObjects.dropChain)?.rules ?? []).enumerated() {
+      guard asksSet(rule), let part = OwnBlock.Part(rule, table: table.name), part != .fromInside,
+        let word = rule.options("-p").first?.arguments.first,
+        let transport = IPProtocol(word: word), memberDrops[transport] == nil
+      else { continue }
+      memberDrops[transport] = offset + 1
+    }
+    guard !rules.isEmpty || asksMembers else { return nil }
     reached = Set(
       table.chains.flatMap { $0.rules.compactMap { $0.target?.name } }.filter(names.contains))
   }
