@@ -168,7 +168,13 @@ struct BlockCommand: AsyncParsableCommand {
     let notes = history.flatMap { StateOptions.notes(of: $0, at: time) }
     // Cron may run nothing else: who is admitted today must be known tomorrow. Whatever comes of
     // it, and after it: it is no reason for a block to wait.
-    defer { if let history { StateOptions.record(audit, in: history, at: time) } }
+    var isNoted = false
+    func note() {
+      guard !isNoted, let history else { return }
+      isNoted = true
+      StateOptions.record(audit, in: history, at: time)
+    }
+    defer { note() }
     var request = BlockRequest(
       named: addresses, place: place, seconds: UInt32(seconds ?? Self.usualSeconds),
       limits: limiting.limits(
@@ -194,7 +200,8 @@ struct BlockCommand: AsyncParsableCommand {
       if !(quiet && isIdle) { try show(plan, observation) }
       return isRefused ? 1 : 0
     }
-    let status = try await enforce(plan, observation, policy, access, history, made)
+    let status = try await enforce(
+      plan, observation, policy, access, history, made, noting: note)
     return plan.obstacles.isEmpty ? status : max(status, 1)
   }
 
@@ -231,7 +238,7 @@ struct BlockCommand: AsyncParsableCommand {
 
   private func enforce(
     _ plan: BlockPlan, _ observation: Observation, _ policy: AuditPolicy, _ access: HostAccess,
-    _ history: History?, _ made: MadePlan
+    _ history: History?, _ made: MadePlan, noting: () -> Void
   ) async throws(SIPLeakError) -> Int32 {
     Console.holdSignals()
     for omission in plan.omissions where format == .text {
@@ -285,6 +292,8 @@ struct BlockCommand: AsyncParsableCommand {
       if let line = try? json.line() { Console.print(line) }
     }
     if let history, history.isWritable {
+      // What was found first: the plan has changed it since.
+      noting()
       StateOptions.attempt { () throws(SIPLeakError) in
         try history.record(plan, answer: outcome.answer, at: observation.sample.time)
       }

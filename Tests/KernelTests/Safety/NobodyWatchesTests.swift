@@ -36,6 +36,20 @@ extension Kernel {
       }
     }
 
+    @Test("A block that has moved into a set is written down as the set's by the run that moved it")
+    func movedNotes() async throws {
+      try await with { leaky in
+        let words = ["block", "--apply", "--verify-after", "100ms", "--state", Self.folder.string]
+        for option in [["--plain"], []] {
+          let result = try await leaky.lab.pbx.attempt([Commands.program] + words + option)
+          #expect(result.status == 0, "\(result)")
+          let history = try #require(try History.openForReading(in: Self.folder))
+          #expect(
+            try history.blocks(since: 0).map(\.holder) == [option.isEmpty ? .set : .rules])
+        }
+      }
+    }
+
     @Test("Without a history an unattended run says so at once")
     func withoutHistory() async throws {
       try await with { leaky in
