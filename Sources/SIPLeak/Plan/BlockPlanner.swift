@@ -1,7 +1,7 @@
-import HostNetwork
 import Addressing
 import Conntrack
 import Firewall
+import HostNetwork
 
 extension BlockPlan {
   /// Plans the blocks that a request means, from what an audit found.

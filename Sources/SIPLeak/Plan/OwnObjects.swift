@@ -210,11 +210,6 @@ extension FirewallSnapshot {
     }
   }
 
-  /// Whether any chain of ours exists.
-  var hasOwnChain: Bool {
-    rulesets.contains { $0.tables.contains { $0.chains.contains(where: OwnObjects.owns) } }
-  }
-
   /// Whether a raw table has both chains of our names, and nothing of others in them: also where a
   /// flush has taken our marks.
   var hasOwnPair: Bool {
