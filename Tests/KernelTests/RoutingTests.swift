@@ -104,34 +104,44 @@ extension Kernel {
       }
     }
 
-    @Test("What is observed of many peers is what the kernel says of each")
-    func observed() async throws {
+    @Test(
+      "What is observed of many peers is what the kernel says of each",
+      arguments: AddressFamily.allCases)
+    func observed(family: AddressFamily) async throws {
       try await LeakyLab.with { leaky in
         let pbx = leaky.lab.pbx
+        let v4 = family == .ipv4
+        let wide = try #require(IPPrefix(v4 ? "10.0.0.0/8" : "fd10::/16"))
+        let link = try #require(IPPrefix(v4 ? "10.1.2.0/24" : "fd10:0:0:12::/64"))
+        let closed = v4 ? "10.9.0.0/16" : "fd10:0:0:9::/64"
         for words in [
-          ["ip", "route", "add", "10.0.0.0/8", "via", "\(leaky.lab.other.address4)"],
-          ["ip", "route", "add", "10.1.2.0/24", "dev", "to-attacker"],
-          ["ip", "route", "add", "unreachable", "10.9.0.0/16"],
-        ] { try await pbx.run(words) }
+          ["\(wide)", "via", "\(leaky.lab.other.address(family))"],
+          ["\(link)", "dev", "to-attacker"], ["unreachable", closed],
+        ] { try await pbx.run(["ip", v4 ? "-4" : "-6", "route", "add"] + words) }
+        let step: UInt128 = v4 ? 0x0001_0041 : 1 << 64 + 0x41
+        let last = link.address.bits | (v4 ? 0xff : UInt128(UInt64.max))
         let peers =
-          (0..<64).map { IPAddress(ipv4: 0x0a00_0000 + UInt32($0) * 0x0001_0041) }
-          + [IPAddress(ipv4: 0x0a01_0200), IPAddress(ipv4: 0x0a01_02ff)]
+          (0..<64).map { IPAddress(family: family, bits: wide.address.bits + UInt128($0) * step) }
+          + [link.address, IPAddress(family: family, bits: last)]
           // The routes between these are the same, and what the kernel does is not.
-          + ["0.1.2.3", "1.2.3.4", "203.0.113.200", "224.0.1.75", "240.0.0.1", "255.255.255.255"]
+          + (v4
+          ? ["0.1.2.3", "1.2.3.4", "203.0.113.200", "224.0.1.75", "240.0.0.1", "255.255.255.255"]
+          : ["64:ff9b::1", "2001:db8:ffff::1", "fe80::77", "fec0::1", "ff0e::1"])
           .compactMap { IPAddress($0) }
         _ = try pbx.load(
           peers.lazy.map { peer in
             Flow(
-              from: Endpoint(peer, 5060), to: Endpoint(pbx.address4, 5060), isAnswered: true,
-              seconds: 3600)
+              from: Endpoint(peer, 5060), to: Endpoint(pbx.address(family), 5060),
+              isAnswered: true, seconds: 3600)
           })
-        for rules in [[], ["ip", "rule", "add", "from", "all", "tos", "0x10", "lookup", "100"]] {
+        let rule = ["ip", v4 ? "-4" : "-6", "rule", "add", "from", "all", "tos", "0x10"]
+        for rules in [[], rule + ["lookup", "100"]] {
           if !rules.isEmpty { try await pbx.run(rules) }
           let observed = try await leaky.observe().network.peerRoutes
           #expect(Set(observed.map(\.peer)).isSuperset(of: peers))
           for entry in observed {
             let alone = try? HostNetwork.route(
-              to: entry.peer, from: pbx.address4, in: pbx.namespace)
+              to: entry.peer, from: pbx.address(entry.peer.family), in: pbx.namespace)
             #expect(entry.route == alone, "\(entry.peer)")
           }
         }
