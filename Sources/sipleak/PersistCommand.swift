@@ -177,16 +177,25 @@ extension StateOptions {
         advice: "`sudo mkdir -m 700 \(History.usualFolder)` makes it; or name a folder by --state.")
     }
     let snapshot: FirewallSnapshot
+    var problem: String?
     do throws(FirewallError) {
       if let known {
         snapshot = known
       } else {
-        snapshot = try await FirewallHost.snapshot(HostAccess().tools).snapshot
+        let reading = try await FirewallHost.snapshot(HostAccess().tools)
+        snapshot = reading.snapshot
+        problem = reading.problems.first
       }
     } catch {
       throw SIPLeakError(.unreadable, "cannot save the blocks: \(error)")
     }
     guard snapshot.sets != nil else { return }
+    // What was not read is not gone.
+    if let problem {
+      throw SIPLeakError(
+        .unreadable, "cannot save the blocks: \(problem)",
+        advice: "\(folder.appending(SavedBlocks.fileName)) is left as it is.")
+    }
     var blocks = SavedBlocks(snapshot, at: Date().timeIntervalSince1970)
     blocks.keepLeftOut(of: (try? SavedBlocks.load(from: folder)) ?? nil, leftOut)
     try blocks.save(in: folder)

@@ -185,6 +185,31 @@ extension Kernel {
       }
     }
 
+    @Test("Blocks that could not be read stay in the file for the next boot")
+    func unreadable() async throws {
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
+        let folder = "/run/sipleak-unread"
+        try await pbx.run(["rm", "-rf", folder])
+        let state = ["--state", folder]
+        let block = try await pbx.attempt(
+          [Commands.program, "block", "203.0.113.66", "--plain", "--apply", "--verify-after", "0"]
+            + state)
+        #expect(block.status == 0, "\(block)")
+        let saved = try #require(try SavedBlocks.load(from: FilePath(folder)))
+        #expect(saved.blocks.map(\.element) == ["203.0.113.66,udp:5060"])
+        // This mount is the test process's own.
+        let tool = "/usr/sbin/xtables-nft-multi"
+        try await pbx.run(["mount", "--bind", "/bin/false", tool])
+        let save = try await pbx.attempt([Commands.program, "persist", "save"] + state)
+        try await pbx.run(["umount", tool])
+        #expect(save.status == 1, "\(save)")
+        #expect(save.errors.contains("cannot save the blocks"), "\(save)")
+        #expect(try SavedBlocks.load(from: FilePath(folder)) == saved)
+        try await pbx.run(["rm", "-rf", folder])
+      }
+    }
+
     @Test("Putting blocks back wakes no hook that would cut somebody whom the rules admit")
     func wokenMember() async throws {
       try await LeakyLab.with { leaky in

@@ -148,5 +148,7 @@ import Testing
     let unread = try verify(nil, nil, [0, 0], problems: ["the flow table"])
     #expect(unread.answer == .notYetSeen)
     #expect(!unread.lines.contains { $0.text.contains("flow gone") }, "\(unread.lines)")
+    // Nor are blocks that were not read: the file for the next boot is made of all or none.
+    #expect(unread.snapshot == nil && still.snapshot != nil)
   }
 }

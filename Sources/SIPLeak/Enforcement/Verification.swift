@@ -51,7 +51,7 @@ public struct Verification: Sendable {
     return Verification(plan, packets, before: before, now: now, policy: policy)
   }
 
-  /// The firewall that was judged, with our blocks in it; `nil` when it could not be read.
+  /// The firewall that was judged, with our blocks in it; `nil` when not all could be read.
   public private(set) var snapshot: FirewallSnapshot?
 
   /// Whether the block has to be taken back: it does not hold, or it cuts somebody who may come in.
@@ -63,7 +63,7 @@ public struct Verification: Sendable {
     policy: AuditPolicy
   ) {
     lines = []
-    snapshot = now.sample.firewall.snapshot
+    snapshot = now.problems.isEmpty ? now.sample.firewall.snapshot : nil
     var was = RepeatedEvaluation(Evaluation(before.sample.firewall.snapshot))
     var rules = RepeatedEvaluation(Evaluation(now.sample.firewall.snapshot))
     checkEntries(plan, packets, now: now, rules: rules)
