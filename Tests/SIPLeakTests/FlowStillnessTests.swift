@@ -151,4 +151,18 @@ import Testing
     // Nor are blocks that were not read: the file for the next boot is made of all or none.
     #expect(unread.snapshot == nil && still.snapshot != nil)
   }
+
+  @Test("A block of a peer without a flow is proved by its rules, not by those that refuse anyway")
+  func withoutFlow() throws {
+    var host = SavedHost()
+    host.flows = []
+    let before = try host.observation()
+    let plan = try host.plan(BlockRequest(named: [address("203.0.113.99")]))
+    #expect(!plan.entries.isEmpty)
+    let packets = BlockedPackets(plan, in: before)
+    let verification = Verification(
+      plan, packets, before: before, now: before, policy: AuditPolicy())
+    #expect(verification.answer == .failed, "\(verification.lines)")
+    #expect(Verification.firstNotRefused(plan, packets, now: before) != nil)
+  }
 }

@@ -25,16 +25,22 @@ struct BlockedPackets {
   }
 
   /// The packets of a peer that was named without a flow: any to any address of ours.
+  ///
+  /// New ones the rules refused before; that those of a flow are refused as well is the block's doing.
   func packetsWithoutFlow(of number: Int) -> [(Packet, PacketPath)] {
     let entry = plan.entries[number]
-    return judge.observation.network.addresses.lazy.map(\.address).filter {
+    let locals = judge.observation.network.addresses.lazy.map(\.address).filter {
       $0.family == entry.address.family && !$0.isLoopback
-    }.map { local in
-      (
-        Packet(
-          transport: entry.transport, source: entry.address, destination: local, sourcePort: nil,
-          destinationPort: entry.port, inInterface: nil, connection: .new), .input
-      )
+    }
+    let states = [.new, ConnectionFacts(state: .established, direction: .original)]
+    return locals.flatMap { local in
+      states.map { connection in
+        (
+          Packet(
+            transport: entry.transport, source: entry.address, destination: local, sourcePort: nil,
+            destinationPort: entry.port, inInterface: nil, connection: connection), .input
+        )
+      }
     }
   }
 }
