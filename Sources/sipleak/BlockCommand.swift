@@ -257,7 +257,7 @@ struct BlockCommand: AsyncParsableCommand {
         plan, before: observation,
         // What the change itself takes is no part of the time, which is set again after it.
         seconds: confirmWithin + verifyAfter + PendingBlock.longestChange,
-        state: history?.isWritable == true ? state.folder : nil)
+        state: state.isKept(for: source.namespace) ? state.folder : nil)
       try block.save()
       guard DetachedTimer.start(block, namespace: source.namespace) else {
         block.forget()
@@ -298,8 +298,9 @@ struct BlockCommand: AsyncParsableCommand {
         try history.record(plan, answer: outcome.answer, at: observation.sample.time)
       }
     }
-    await state.keepForBoot(
-      source.namespace, standing: outcome.verification.snapshot, isVerbose: verbose)
+    // What is to be confirmed may be taken back by now.
+    let standing = pending == nil ? outcome.verification.snapshot : nil
+    await state.keepForBoot(source.namespace, standing: standing, isVerbose: verbose)
     // A saved rule that asks no set loads without one.
     if source.namespace.name == nil, !plan.isPlain { StateOptions.warnOfBoot() }
     switch outcome.answer {

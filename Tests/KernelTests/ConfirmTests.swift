@@ -158,6 +158,8 @@ extension Kernel {
         #expect(try await isLifted(leaky))
         result = try await run("history", "203.0.113.70")
         #expect(result.output.contains(" by=taken-back"), "\(result)")
+        // Nor does it come again with the next boot.
+        #expect(try SavedBlocks.load(from: FilePath(folder))?.blocks == [])
 
         // A history that cannot be used stops nothing.
         _ = try await pbx.run(

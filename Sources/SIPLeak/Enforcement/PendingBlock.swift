@@ -17,7 +17,7 @@ public struct PendingBlock: Sendable, Hashable, Codable {
   public var deadline: Double
   /// The blocked sources, for people.
   public var sources: [String]
-  /// The folder of the history that the block stands in, if in any.
+  /// The folder of the history and of the blocks for the next boot, if they are kept.
   var state: String?
   /// The network namespace it stands in, as the operator named it; `nil`: the host's own.
   var namespace: String?
@@ -34,7 +34,7 @@ public struct PendingBlock: Sendable, Hashable, Codable {
   ///   - plan: The plan.
   ///   - before: What was read before it was applied.
   ///   - seconds: How long to wait for a confirmation.
-  ///   - state: The folder of the history that the block is written down in, if in any.
+  ///   - state: The folder of the history and of the blocks for the next boot, if they are kept.
   public init(
     _ plan: BlockPlan, before: Observation, seconds: Double, state: FilePath? = nil
   ) {
@@ -248,7 +248,35 @@ public struct PendingBlock: Sendable, Hashable, Codable {
         blocksOf: sources.compactMap { IPAddress($0) }, by: .takenBack,
         at: Date().timeIntervalSince1970)
     }
+    var unsaved: SIPLeakError?
+    if let state, namespace == nil {
+      do throws(SIPLeakError) { try await saveForBoot(in: FilePath(state), access) } catch {
+        unsaved = error
+      }
+    }
     forget()
+    if let unsaved {
+      throw SIPLeakError(
+        .undone,
+        "the block is taken back, and may come again with the next boot: \(unsaved.message)",
+        advice: "`sipleak persist save` writes down what stands.")
+    }
+  }
+
+  /// Brings the file for the next boot, where there is one, into line with what stands: what was taken
+  /// back must not come with it.
+  private func saveForBoot(
+    in folder: FilePath, _ access: HostAccess
+  ) async throws(SIPLeakError) {
+    guard let earlier = try SavedBlocks.load(from: folder) else { return }
+    let reading: FirewallReading
+    do throws(FirewallError) { reading = try await FirewallHost.snapshot(access.tools) } catch {
+      throw SIPLeakError(reading: error)
+    }
+    if let problem = reading.problems.first { throw SIPLeakError(.unreadable, problem) }
+    var blocks = SavedBlocks(reading.snapshot, at: Date().timeIntervalSince1970)
+    blocks.keepLeftOut(of: earlier)
+    try blocks.save(in: folder)
   }
 
   /// What becomes of plain blocks, by element.
