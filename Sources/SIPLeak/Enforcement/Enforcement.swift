@@ -196,6 +196,7 @@ public struct Enforcement: Sendable {
       } catch {
         // Somebody has changed what the undo goes by; what is ours is known without it.
         if await removeOurs(of: text, before: before) { continue }
+        if await removeAdded(of: plan, before: before) { continue }
         left.append("our chains in \(text.family.rawValue) \(text.table): \(error)")
       }
     }

@@ -97,6 +97,41 @@ extension Enforcement {
     }
   }
 
+  /// Deletes what stands of the plain rules that a plan has added, where somebody has changed what its
+  /// undo goes by.
+  ///
+  /// Not where the plan took rules away as well: those cannot be put back without it.
+  ///
+  /// - Returns: Whether nothing of them is left in any table.
+  func removeAdded(of plan: BlockPlan, before: Observation) async -> Bool {
+    let additions = [OwnObjects.dropChain, OwnObjects.answerChain].map { "-D \($0) " }
+    let lines = plan.rules.flatMap { $0.undo.split(separator: "\n") }
+    guard plan.isPlain,
+      lines.allSatisfy({ line in
+        line.hasPrefix("*") || line == "COMMIT" || additions.contains { line.hasPrefix($0) }
+      })
+    else { return false }
+    let added = Set(plan.entries.map(\.element))
+    let stood = before.sample.firewall.snapshot.plainRules.map(\.block.element)
+    guard added.isDisjoint(with: stood) else { return false }
+    do throws(FirewallError) {
+      let reading = try await FirewallHost.snapshot(access.tools)
+      guard reading.problems.isEmpty else { return false }
+      for rules in reading.snapshot.deletions(of: { added.contains($0.element) }) {
+        try await FirewallHost.restore(
+          Array(rules.text.utf8), backend: rules.backend, family: rules.family, testOnly: false,
+          waitSeconds: 5, access.tools)
+      }
+      let left = try await FirewallHost.snapshot(access.tools)
+      return left.problems.isEmpty
+        && !(left.snapshot.plainRules + left.snapshot.spoiltTables.flatMap(\.rules)).contains {
+          added.contains($0.block.element)
+        }
+    } catch {
+      return false
+    }
+  }
+
   /// The tables that are known to be ours: by our mark, or as our chain was the first thing in them.
   private func provenTables(_ tables: [RemovalPlan.MadeTable]) async -> [RemovalPlan.MadeTable] {
     var proven: [RemovalPlan.MadeTable] = []

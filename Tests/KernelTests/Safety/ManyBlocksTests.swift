@@ -75,6 +75,41 @@ extension Kernel {
       }
     }
 
+    @Test("Where somebody took one of the rules just written, the others are taken back too")
+    func takenMeanwhile() async throws {
+      try await LeakyLab.with { leaky in
+        let pbx = leaky.lab.pbx
+        func plan(_ peers: String...) async throws -> (BlockPlan, Observation) {
+          let before = try await leaky.observe()
+          let request = BlockRequest(named: peers.compactMap { IPAddress($0) }, isPlain: true)
+          return (
+            BlockPlan(request, audit: Audit(before), observation: before, policy: AuditPolicy()),
+            before
+          )
+        }
+        let (first, host) = try await plan("198.18.0.9")
+        _ = try await Enforcement(access: leaky.access, verifyAfter: 0).apply(
+          first, before: host, policy: AuditPolicy()
+        ) { _ in }
+        let standing = try await leaky.save()
+        let (second, before) = try await plan("198.18.0.1", "198.18.0.2", "198.18.0.3")
+        for rules in second.rules {
+          try await FirewallHost.restore(
+            Array(rules.text.utf8), backend: rules.backend, family: rules.family, testOnly: false,
+            waitSeconds: 5, leaky.access.tools)
+        }
+        try await pbx.run(["iptables", "-t", "raw", "-D", "SIPLEAK", "3"])
+        #expect(try await leaky.save() != standing)
+        let enforcement = Enforcement(access: leaky.access)
+        #expect(await enforcement.removeAdded(of: second, before: before))
+        #expect(try await leaky.save() == standing)
+        // What a plan took away cannot be put back so.
+        let (third, now) = try await plan("198.18.0.9")
+        #expect(await !enforcement.removeAdded(of: third, before: now))
+        #expect(try await leaky.save() == standing)
+      }
+    }
+
     @Test("What is taken to be in our sets after an apply, without listing them, is in them")
     func notListed() async throws {
       try await LeakyLab.with { leaky in
