@@ -200,7 +200,7 @@ import Testing
     #expect(unmarked.blocks.map(\.state) == [.foreignRule])
     #expect(
       unmarked.blocks.first?.advice?.contains(
-        "-I SIPLEAK 1 -m comment --comment \"sipleak: chain v1\"")
+        "-I SIPLEAK 1 -m comment --comment \"sipleak: chain \(OwnObjects.version)\"")
         == true)
     // Nothing leads there any more: it is no block that stands.
     let unhooked = try without("-A PREROUTING", of: host).audit()
