@@ -117,14 +117,14 @@ extension Kernel {
         try await host.expectPurged("whole")
         for cut in calls.cuts {
           let name = "\(cut) \(calls[cut.call - 1].tool)"
-          try await host.knife.kill(holder.blocking, at: cut.call, cut.moment)
+          try await host.knife.kill(holder.blocking, at: cut.call, of: calls, cut.moment)
           try await host.expectOthersUntouched(name)
           if calls[cut.call - 1].isChange {
             let again = try await host.sipleak(holder.blocking)
             #expect(again.status == 0, "\(name): \(again)")
             #expect(try await host.saved() == complete, "\(name)")
             try await host.expectPurged(name)
-            try await host.knife.kill(holder.blocking, at: cut.call, cut.moment)
+            try await host.knife.kill(holder.blocking, at: cut.call, of: calls, cut.moment)
           }
           try await host.expectPurged(name)
         }
@@ -145,7 +145,7 @@ extension Kernel {
         for call in changes {
           for moment in [Knife.Moment.before, .after] {
             let name = "\(moment) \(call) \(calls[call].tool)"
-            try await host.knife.kill(words, at: call + 1, moment)
+            try await host.knife.kill(words, at: call + 1, of: calls, moment)
             try await host.expectOthersUntouched(name)
             #expect(try await host.sipleak(words).status == 0, "\(name)")
             #expect(try await host.saved() == complete, "\(name)")
@@ -153,7 +153,7 @@ extension Kernel {
             let lifts = try await host.knife.calls(lifting)
             let last = try #require(lifts.lastIndex { $0.isChange })
             #expect(try await host.sipleak(words).status == 0, "\(name)")
-            try await host.knife.kill(lifting, at: last + 1, moment)
+            try await host.knife.kill(lifting, at: last + 1, of: lifts, moment)
             try await host.expectOthersUntouched(name)
             #expect(try await host.sipleak(lifting).status == 0, "\(name)")
             #expect(try await host.saved().contains { $0.contains("until") } == false, "\(name)")
@@ -175,7 +175,7 @@ extension Kernel {
           for cut in calls.cuts {
             let name = "\(words[0]) \(cut) \(calls[cut.call - 1].tool)"
             #expect(try await host.sipleak(holder.blocking).status == 0, "\(name)")
-            try await host.knife.kill(words, at: cut.call, cut.moment)
+            try await host.knife.kill(words, at: cut.call, of: calls, cut.moment)
             try await host.expectOthersUntouched(name)
             try await host.expectPurged(name)
           }
@@ -202,7 +202,7 @@ extension Kernel {
         for cut in calls.cuts {
           let name = "\(cut) \(calls[cut.call - 1].tool)"
           try await start()
-          try await host.knife.kill(moving, at: cut.call, cut.moment)
+          try await host.knife.kill(moving, at: cut.call, of: calls, cut.moment)
           try await host.expectOthersUntouched(name)
           let observation = try await Observation.live(
             SIPLeak.SIPEndpoints(), access: HostAccess(host.pbx.namespace))
@@ -215,7 +215,7 @@ extension Kernel {
             #expect(try await host.saved() == complete, "\(name)")
             try await host.expectPurged(name)
             try await start()
-            try await host.knife.kill(moving, at: cut.call, cut.moment)
+            try await host.knife.kill(moving, at: cut.call, of: calls, cut.moment)
           }
           try await host.expectPurged(name)
         }
@@ -239,7 +239,7 @@ extension Kernel {
         let first = try #require(calls.lastIndex { $0.tool == last && $0.isChange })
         for cut in calls.cuts where cut.call > first + 1 {
           let name = "\(cut) \(calls[cut.call - 1].tool)"
-          try await host.knife.kill(Self.blocking, at: cut.call, cut.moment)
+          try await host.knife.kill(Self.blocking, at: cut.call, of: calls, cut.moment)
           try await host.expectOthersUntouched(name)
           try await host.expectPurged(name)
         }
@@ -269,7 +269,7 @@ extension Kernel {
         for cut in calls.cuts {
           let name = "\(cut) \(calls[cut.call - 1].tool)"
           let pending = try await block()
-          try await host.knife.kill(["revert", pending.token], at: cut.call, cut.moment)
+          try await host.knife.kill(["revert", pending.token], at: cut.call, of: calls, cut.moment)
           try await host.expectOthersUntouched(name)
           #expect(PendingBlock.all().map(\.token) == [pending.token], "\(name)")
           let next = try await host.sipleak(["block", "--apply", "--no-history"])

@@ -36,17 +36,17 @@ struct Knife {
     folder=\(folder)
     victim=$(cat $folder/victim)
     case "$tool $1" in
-    "ipset restore" | "nft delete" | *-restore*) change=yes ;;
-    "iptables-nft-save"*) change= ;;
+    "ipset restore" | "nft delete" | *-restore*) kind=change ;;
+    "iptables-nft-save"*) kind=look ;;
     *) exec "$tool" "$@" ;;
     esac
     # The dry run's namespace is not the one that is changed.
-    [ "$(readlink /proc/$$/ns/net)" = "$(readlink /proc/$victim/ns/net)" ] || change=
+    [ "$(readlink /proc/$$/ns/net)" = "$(readlink /proc/$victim/ns/net)" ] || kind=look
     # What is asked before the first change is asked side by side.
-    call=$(flock $folder/script sh -c 'echo "$1" >> "$2"; wc -l < "$2"' - \
-      "$tool $change" $folder/calls)
-    if [ "$call" != "$(cat $folder/at)" ]; then
-      if [ -e $folder/fail-$tool ] && [ -n "$change" ]; then exit 1; fi
+    call=$(flock $folder/script sh -c 'echo "$1 $2" >> "$3"; grep -c " $2\\$" "$3"' - \
+      "$tool" $kind $folder/calls)
+    if [ "$kind $call" != "$(cat $folder/at)" ]; then
+      if [ -e $folder/fail-$tool ] && [ $kind = change ]; then exit 1; fi
       exec "$tool" "$@"
     fi
     case "$(cat $folder/moment)" in
@@ -80,18 +80,34 @@ struct Knife {
 
   /// Runs sipleak to its end and tells the calls it made.
   func calls(_ words: [String], status: Int32 = 0) async throws -> [Call] {
-    let result = try await start(words, at: 0, .before)
+    let result = try await start(words, at: "nowhere", .before)
     #expect(result.status == status, "\(result)")
-    return try await host.run(["cat", "\(Self.folder)/calls"]).output.split(separator: "\n").map {
+    return try await made()
+  }
+
+  private func made() async throws -> [Call] {
+    try await host.run(["cat", "\(Self.folder)/calls"]).output.split(separator: "\n").map {
       let parts = $0.split(separator: " ")
-      return Call(tool: String(parts[0]), isChange: parts.count > 1)
+      return Call(tool: String(parts[0]), isChange: parts[1] == "change")
     }
   }
 
-  /// Runs sipleak and kills it at a call, counted from one; returns when its tools have ended too.
-  func kill(_ words: [String], at call: Int, _ moment: Moment) async throws {
-    let result = try await start(words, at: call, moment)
+  /// Runs sipleak and kills it at a call, counted from one among those it made when it was not;
+  /// returns when its tools have ended too.
+  ///
+  /// How often it looks may differ: on a busy host it looks again. How often it changes something
+  /// may not.
+  func kill(
+    _ words: [String], at call: Int, of calls: [Call], _ moment: Moment
+  ) async throws {
+    let isChange = calls[call - 1].isChange
+    let number = calls.prefix(call).count { $0.isChange == isChange }
+    let result = try await start(words, at: "\(isChange ? "change" : "look") \(number)", moment)
+    if !isChange, result.status != 137, try await made().count(where: { !$0.isChange }) < number {
+      return
+    }
     #expect(result.status == 137, "\(words) at \(call) \(moment): \(result)")
+    guard result.status == 137 else { return }
     #expect(
       try await eventually(within: .seconds(600)) {
         try await host.attempt(["test", "-e", "\(Self.folder)/done"]).status == 0
@@ -99,13 +115,13 @@ struct Knife {
   }
 
   private func start(
-    _ words: [String], at call: Int, _ moment: Moment
+    _ words: [String], at call: String, _ moment: Moment
   ) async throws -> ToolOutput {
     let command = words.map { "'\($0)'" }.joined(separator: " ")
     return try await host.attempt([
       "sh", "-c",
       """
-      cd \(Self.folder) && rm -f calls done && touch calls && echo \(call) > at &&
+      cd \(Self.folder) && rm -f calls done && touch calls && echo '\(call)' > at &&
       echo \(moment.rawValue) > moment && sh -c 'echo $$ > victim; exec "$@"' - \
       env PATH=\(Self.folder):\(Self.systemPath) '\(Kernel.Commands.program)' \(command)
       """,
