@@ -71,7 +71,7 @@ final class PeerRouting {
       questions.append(question(ends[number], mark: marks[number]))
       asked.append(number)
     }
-    let answers = try? lookup.routes(questions)
+    let answers = answers(to: questions)
     var own: [Int: Route?] = [:]
     for (index, number) in asked.enumerated() {
       let answer = answers.flatMap { try? $0[index].get() } ?? nil
@@ -80,6 +80,20 @@ final class PeerRouting {
     return ends.indices.map { number in
       let route = places[number].map { known[$0] ?? nil } ?? own[number] ?? nil
       return peerRoute(ends[number], route)
+    }
+  }
+
+  /// What the kernel says, or `nil` with a problem noted: without routes an answer is not whole.
+  private func answers(
+    to questions: [RouteLookup.Question]
+  ) -> [Result<Route?, HostNetworkError>]? {
+    do throws(HostNetworkError) {
+      return try lookup.routes(questions)
+    } catch {
+      problems.append("the routes to the peers: \(error)")
+      // Answers may be on their way still: another socket for what comes next.
+      if let fresh = try? RouteLookup(in: namespace) { lookup = fresh }
+      return nil
     }
   }
 
