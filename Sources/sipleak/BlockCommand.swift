@@ -344,10 +344,7 @@ struct BlockCommand: AsyncParsableCommand {
   ) async throws(SIPLeakError) -> Enforcement.Outcome {
     let isText = format == .text
     let now = observation.sample.time
-    let until = Dictionary(
-      plan.entries.map { ("\($0.prefix) from \($0.transport)/\($0.port)", $0.seconds) },
-      uniquingKeysWith: { first, _ in first })
-    let output = StepOutput(now: now, until: until, blocks: plan.entries.count)
+    let output = StepOutput(now: now, blocks: plan.entries.count)
     defer { output.flush() }
     return try await Enforcement(access: access, verifyAfter: verifyAfter).apply(
       plan, before: observation, policy: policy

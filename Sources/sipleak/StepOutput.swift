@@ -18,18 +18,15 @@ final class StepOutput: Sendable {
 
   private let state: Mutex<State>
   private let now: Double
-  private let until: [String: UInt32]
   private let style = Console.style
 
   /// Prepares for a plan.
   ///
   /// - Parameters:
   ///   - now: When blocks begin, in seconds since 1970 UTC.
-  ///   - until: The seconds that each block lasts, by the text of its step.
   ///   - blocks: How many steps `blocked` there will be.
-  init(now: Double, until: [String: UInt32], blocks: Int) {
+  init(now: Double, blocks: Int) {
     self.now = now
-    self.until = until
     state = Mutex(State(blocksLeft: blocks))
   }
 
@@ -39,7 +36,7 @@ final class StepOutput: Sendable {
       var text = step.text
       if step.name == "blocked" {
         state.blocksLeft -= 1
-        if let seconds = until[text] { text += end(seconds, &state) }
+        if let seconds = step.seconds { text += end(seconds, &state) }
       }
       state.text += StepText.line(step.name, text, style: style)
       let isOneOfMany =

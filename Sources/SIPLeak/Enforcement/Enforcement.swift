@@ -25,6 +25,8 @@ public struct Enforcement: Sendable {
     public var name: String
     /// What happened; not escaped for terminals.
     public var text: String
+    /// How long a block that was made lasts, in seconds; 0 for no end, `nil` for every other step.
+    public var seconds: UInt32?
   }
 
   /// What came of applying a plan.
@@ -51,10 +53,11 @@ public struct Enforcement: Sendable {
     report: @Sendable (Step) -> Void
   ) async throws(SIPLeakError) -> Outcome {
     let lock = try RunLock.take()
-    // What can be worked out beforehand is, while other programs are waited for.
+    // What can be worked out beforehand is, while other programs are waited for. Nothing is written
+    // unless the sets are as they were.
     async let sent = BlockedPackets(plan, in: before)
-    let now = try await prepare(plan, since: before, report: report)
-    async let filled = now.sets.map(plan.filling)
+    async let filled = before.sample.firewall.snapshot.sets.map(plan.filling)
+    try await prepare(plan, since: before, report: report)
     try await writeSets(plan, before: before)
     try await writeRules(plan, before: before)
     let packets = await sent
@@ -70,7 +73,10 @@ public struct Enforcement: Sendable {
       report(Step(name: "renewed", text: what))
     }
     for entry in plan.entries {
-      report(Step(name: "blocked", text: "\(entry.prefix) from \(entry.transport)/\(entry.port)"))
+      report(
+        Step(
+          name: "blocked", text: "\(entry.prefix) from \(entry.transport)/\(entry.port)",
+          seconds: entry.seconds))
     }
     if let why = plan.plainBecause, !plan.entries.isEmpty {
       report(Step(name: "plain", text: "\(why): \(BlockPlan.plainNote)"))
@@ -175,7 +181,7 @@ public struct Enforcement: Sendable {
     guard error.code == .undone else { return error }
     var error = error
     do throws(SIPLeakError) {
-      _ = try await checkUnchanged(plan, since: before)
+      try await checkUnchanged(plan, since: before)
     } catch let change {
       error.isStale = change.isStale
     }

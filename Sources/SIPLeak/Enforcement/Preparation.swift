@@ -5,24 +5,23 @@ import Firewall
 extension Enforcement {
   /// All that is asked before the first write; the questions wait for other programs, so they are
   /// asked side by side.
-  ///
-  /// - Returns: The firewall as it is just before.
   func prepare(
     _ plan: BlockPlan, since before: Observation, report: @Sendable (Step) -> Void
-  ) async throws(SIPLeakError) -> FirewallSnapshot {
+  ) async throws(SIPLeakError) {
     async let held = Self.result { () throws(SIPLeakError) in try await checkHolder(plan) }
     async let tried = Self.result { () throws(SIPLeakError) in try await dryRun(plan) }
     async let read = Self.result { () throws(SIPLeakError) in
-      (try await checkUnchanged(plan, since: before), ContinuousClock.now)
+      try await checkUnchanged(plan, since: before)
+      return ContinuousClock.now
     }
     // In the order in which a reader would look for what is wrong.
     let outcomes = await (held, tried, read)
     try outcomes.0.get()
     if let words = try outcomes.1.get() { report(Step(name: "dry run", text: words)) }
-    let (now, time) = try outcomes.2.get()
+    let time = try outcomes.2.get()
     // On a busy host the dry run may take long, and what was read is old by then.
-    if ContinuousClock.now - time < Self.freshness { return now }
-    return try await checkUnchanged(plan, since: before)
+    guard ContinuousClock.now - time >= Self.freshness else { return }
+    try await checkUnchanged(plan, since: before)
   }
 
   /// For how long what was read counts as the firewall of this moment.
@@ -85,7 +84,7 @@ extension Enforcement {
   /// Nothing is written on what is not so any more: a reload in between changes every verdict.
   func checkUnchanged(
     _ plan: BlockPlan, since before: Observation
-  ) async throws(SIPLeakError) -> FirewallSnapshot {
+  ) async throws(SIPLeakError) {
     let now: FirewallReading
     do throws(FirewallError) {
       now = try await FirewallHost.snapshot(access.tools)
@@ -105,7 +104,6 @@ extension Enforcement {
       error.isStale = now.problems.isEmpty
       throw error
     }
-    return now.snapshot
   }
 }
 
